@@ -1,0 +1,1 @@
+"""Everything offline: from bars in a file to a published release."""

@@ -1,0 +1,1 @@
+"""Subcommands of `wavecast` that work offline."""

@@ -1,0 +1,1 @@
+"""Scores and tests of significance of forecasts, one family a file."""

@@ -1,0 +1,82 @@
+"""The `wavecast` command: subcommands are found by entry point and loaded when asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from importlib.metadata import EntryPoint, entry_points
+
+import click
+
+from predictors.core.errors import MissingExtra, WavecastError
+
+# Which extra brings a module that a subcommand failed to import.
+_EXTRAS = {
+    "serving": ("kserve", "fastapi", "grpc", "orjson", "uvloop", "structlog", "pydantic_settings", "prometheus_client"),
+    "train": ("arch", "matplotlib", "onnx", "pandas", "pyarrow", "scipy", "torch", "xgboost"),
+    "client": ("httpx",),
+}
+
+
+class _Commands(click.Group):
+    """Subcommands from the ``wavecast.commands`` entry points."""
+
+    def _entries(self) -> dict[str, EntryPoint]:
+        return {entry.name: entry for entry in entry_points(group="wavecast.commands")}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self._entries())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = self._entries().get(cmd_name)
+        return None if entry is None else entry.load()
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wavecast")
+@click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
+def cli(debug: bool) -> None:
+    """Volatility forecasts from OHLCV bars: data, training, backtests, releases and serving.
+
+    \b
+    wavecast data demo --out bars.csv              # real bars to begin with
+    wavecast train --data bars.csv --run runs/1    # three members and their ensemble
+    wavecast publish --run runs/1                  # one immutable release
+    wavecast serve                                 # V2 REST and gRPC
+    """
+
+
+def main() -> None:
+    """Run the command line; every failure is one line on stderr and an exit code."""
+    debug = "--debug" in sys.argv[1:] or bool(os.environ.get("WAVECAST_DEBUG"))
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        _fail("interrupted; nothing half-done was kept", 130, debug)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as wrong:
+        wrong.show()
+        sys.exit(wrong.exit_code)
+    except WavecastError as wrong:
+        _fail(str(wrong), wrong.exit_code, debug)
+    except ModuleNotFoundError as missing:
+        known = (extra for extra, modules in _EXTRAS.items() if (missing.name or "").split(".")[0] in modules)
+        extra = next(known, None)
+        if extra is None:
+            raise
+        error = MissingExtra(f"'{missing.name}' is not installed; run: pip install 'wavecast[{extra}]'")
+        _fail(str(error), error.exit_code, debug)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing half-done was kept", 130, debug)
+    except OSError as wrong:
+        where = f" '{wrong.filename}'" if wrong.filename else ""
+        _fail(f"{wrong.strerror or wrong}{where}", 1, debug)
+
+
+def _fail(message: str, code: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"error: {message}", err=True)
+    sys.exit(code)

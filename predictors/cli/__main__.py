@@ -1,0 +1,5 @@
+"""`python -m predictors.cli` is `wavecast`."""
+
+from predictors.cli import main
+
+main()

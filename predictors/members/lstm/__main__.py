@@ -1,0 +1,9 @@
+"""Its predictor: ``python -m predictors.members.lstm --model-dir DIR``."""
+
+from __future__ import annotations
+
+from predictors.members.lstm.model import KIND, READS
+from predictors.serving.member import serve_member
+
+if __name__ == "__main__":
+    serve_member(KIND, READS)

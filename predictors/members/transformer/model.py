@@ -1,0 +1,7 @@
+"""Attention network on the linear backbone: reads both blocks."""
+
+from __future__ import annotations
+
+KIND = "transformer"
+READS = ("tabular", "sequence")
+"""Feature blocks that its ONNX graph may have as inputs."""

@@ -1,0 +1,1 @@
+"""The ensemble graph router: fan-out to the members, and their combination."""

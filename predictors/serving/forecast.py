@@ -1,0 +1,142 @@
+"""The public model ``wavecast``: bars in, forecast out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictors.core.artifact import ReleaseManifest
+from predictors.core.errors import InvalidInput
+from predictors.core.features import FeatureBlock
+from predictors.core.window import OhlcvWindow, check_windows
+from predictors.serving.ensemble import MODEL, forecast_outputs, release_facts
+from predictors.serving.model import V2Model
+from predictors.serving.peer import Peer
+from predictors.serving.replay import replay_release, replay_when_possible
+from predictors.serving.settings import ServeSettings, WaveletSettings
+from predictors.serving.tensors import Request, Response, TensorSpec
+from predictors.serving.work import Worker
+from predictors.wavelet.features import compute_features
+from predictors.wavelet.spec import FeatureSpec
+
+Forecaster = Callable[[FeatureBlock, float], Awaitable[Response]]
+"""Features and a deadline (`time.monotonic` seconds) in, forecast out."""
+
+
+class WavecastModel(V2Model):
+    """Validates bars, computes their features and has them forecast."""
+
+    platform = "ensemble"
+
+    def __init__(
+        self,
+        release: ReleaseManifest,
+        golden: Mapping[str, NDArray[Any]],
+        forecaster: Forecaster,
+        settings: ServeSettings | WaveletSettings,
+        worker: Worker,
+        router: Peer | None = None,
+    ) -> None:
+        """Declare the model of a release.
+
+        Parameters
+        ----------
+        release, golden
+            As read and verified.
+        forecaster
+            From features to a forecast.
+        settings, worker
+            Of the process.
+        router
+            Where the forecaster is another process: it, so that readiness depends on it.
+        """
+        super().__init__(MODEL, settings.timeout_s)
+        self.version = release.release
+        self._spec = FeatureSpec.from_json(release.spec)
+        most = (settings.max_batch, settings.max_bars)
+        self.inputs = {
+            "bars": TensorSpec("bars", "FP64", (-1, -1, 5), at_most=(*most, 5)),
+            "timestamps": TensorSpec("timestamps", "INT64", (-1, -1), optional=True, at_most=most),
+        }
+        self.outputs = forecast_outputs(release)
+        self.facts = {
+            **release_facts(release),
+            "spec": self._spec.hash,
+            "proxy": release.proxy,
+            "bars_per_year": release.bars_per_year,
+            "window_bars": self._spec.window_bars,
+            "max_bars": settings.max_bars,
+            "max_batch": settings.max_batch,
+            "max_bytes": settings.max_bytes,
+        }
+        self._golden = golden
+        self._forecaster = forecaster
+        self._worker = worker
+        self._router = router
+
+    def load(self) -> bool:
+        """Replay the release's golden windows through the members of this process, end to end.
+
+        Raises
+        ------
+        NotReady
+            If a member does not answer or an answer differs.
+        """
+        asyncio.run(replay_release(self._forecast, self._golden, self.version))
+        self.ready = True
+        return True
+
+    async def warm_up(self) -> None:
+        """Where the router is another process: replay as soon as it answers with all members.
+
+        Raises
+        ------
+        NotReady
+            If an answer differs.
+        """
+        if not self.ready:
+            await replay_when_possible(self._forecast, self._golden, self.version)
+            self.ready = True
+
+    async def healthy(self) -> bool:
+        """Whether the golden replay passed and the router, if there is one, is ready."""
+        return bool(self.ready) and (self._router is None or await self._router.ready(MODEL))
+
+    async def predict(self, payload: Request, headers: Mapping[str, str] | None = None) -> Response:
+        """Answer ``bars`` float64 (B, T, 5) with the tensors of `forecast_outputs`."""
+        window = OhlcvWindow(payload.tensors["bars"], payload.tensors.get("timestamps"))
+        block = await self._worker.run(len(window.bars), partial(_features, window, self._spec))
+        max_age_s = payload.parameters.get("max_age_s")
+        if max_age_s is not None:
+            _check_age(window.timestamps, max_age_s)
+        response = await self._forecaster(block, payload.deadline)
+        if window.timestamps is None:
+            return response
+        return Response(response.tensors, {**response.parameters, "origin": int(window.timestamps[:, -1].max())})
+
+    async def _forecast(self, bars: NDArray[np.float64]) -> Response:
+        return await self.predict(Request({"bars": bars}, deadline=time.monotonic() + self._timeout_s))
+
+
+def _features(window: OhlcvWindow, spec: FeatureSpec) -> FeatureBlock:
+    check_windows(window, spec.window_bars)
+    return compute_features(window.last(spec.window_bars).bars, spec)
+
+
+def _check_age(timestamps: NDArray[np.int64] | None, max_age_s: object) -> None:
+    if isinstance(max_age_s, bool) or not isinstance(max_age_s, int | float) or max_age_s <= 0:
+        raise InvalidInput(f"parameter 'max_age_s' is {max_age_s!r}; expected a positive number of seconds")
+    if timestamps is None:
+        raise InvalidInput("parameter 'max_age_s' needs the tensor 'timestamps', which is missing")
+    oldest = int(timestamps[:, -1].argmin())
+    age_s = time.time() - float(timestamps[oldest, -1]) / 1e9
+    if age_s > max_age_s:
+        raise InvalidInput(
+            f"tensor 'timestamps' [{oldest}, -1] is {age_s:.0f} s old; parameter 'max_age_s' allows {max_age_s:g} s"
+        )

@@ -1,0 +1,158 @@
+"""One process: the SDK's `ModelServer` with our routes, our gRPC service and a clean way to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+import grpc
+import structlog
+import uvicorn
+import uvloop
+from kserve import ModelServer
+from kserve.model_server import app
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+
+from predictors.core.errors import WavecastError
+from predictors.serving.grpc_servicer import V2Servicer
+from predictors.serving.logs import configure_logs
+from predictors.serving.model import V2Model
+from predictors.serving.registry import Registry
+from predictors.serving.rest_routes import add_routes
+from predictors.serving.settings import ServerSettings
+from predictors.serving.work import Worker
+
+_log = structlog.get_logger()
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves signals to the process, which stops REST and gRPC together."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Server(ModelServer):  # type: ignore[misc]  # kserve ships no types
+    """A KServe model server on one host address, REST and gRPC on one uvloop.
+
+    The SDK's own binds every interface, shares ports silently, runs on the plain asyncio loop, logs
+    four lines per request and cannot register a model that becomes ready later; so `start` is ours.
+    """
+
+    def __init__(self, settings: ServerSettings, worker: Worker) -> None:
+        configure_logs(settings.log_level)
+        super().__init__(
+            http_port=settings.http_port,
+            grpc_port=settings.grpc_port,
+            workers=1,
+            enable_latency_logging=False,
+            grace_period=settings.grace_s,
+        )
+        self._settings = settings
+        self._worker = worker
+        self._stopping = asyncio.Event()
+        self.announce: Callable[[], None] = lambda: None
+        """Called once when both servers listen; ``http_port`` and ``grpc_port`` are then the real ones."""
+
+    def start(self, models: Sequence[V2Model]) -> None:
+        """Serve until SIGTERM or SIGINT; requests in flight finish first.
+
+        Raises
+        ------
+        WavecastError
+            If a port is taken, or a model is refused while it warms up.
+        """
+        for model in models:
+            self.register_model(model)
+        uvloop.run(self._run(models))
+
+    async def _run(self, models: Sequence[V2Model]) -> None:
+        registry = Registry(models)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        listener = self._bind()
+        grpc_server = await self._start_grpc(registry)
+        add_routes(app, registry, self._worker, self._settings.max_bytes)
+        config = uvicorn.Config(
+            app,
+            loop="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_keep_alive=self.timeout_keep_alive,
+            timeout_graceful_shutdown=int(self.grace_period),
+        )
+        rest = _Uvicorn(config)
+        serving = asyncio.create_task(rest.serve([listener]))
+        warming = [asyncio.create_task(model.warm_up()) for model in models]
+        stopped = asyncio.create_task(self._stopping.wait())
+        self.announce()
+        try:
+            await self._wait(stopped, serving, warming)
+        finally:
+            for task in (stopped, *warming):
+                task.cancel()
+            rest.should_exit = True
+            await asyncio.gather(serving, grpc_server.stop(self.grace_period))
+            self._worker.close()
+
+    async def _wait(
+        self, stopped: asyncio.Task[bool], serving: asyncio.Task[None], warming: list[asyncio.Task[None]]
+    ) -> None:
+        """Return when told to stop; raise if something ended by itself."""
+        waiting: set[asyncio.Task[object]] = {stopped, serving, *warming}  # type: ignore[arg-type]
+        while True:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            if stopped in done or serving in done:
+                return
+
+    def _bind(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self._settings.host else socket.AF_INET
+        try:
+            listener = socket.create_server((self._settings.host, self.http_port), family=family, backlog=2048)
+        except OSError as wrong:
+            raise WavecastError(
+                f"cannot listen on {self._settings.host}:{self.http_port}: {os.strerror(wrong.errno or 0).lower()}; "
+                "choose another port"
+            ) from wrong
+        self.http_port = listener.getsockname()[1]
+        return listener
+
+    async def _start_grpc(self, registry: Registry) -> grpc.aio.Server:
+        server = grpc.aio.server(
+            options=(
+                ("grpc.max_receive_message_length", self._settings.max_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),  # else two servers share a port and each gets half of the requests
+            )
+        )
+        add_GRPCInferenceServiceServicer_to_server(V2Servicer(registry), server)
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        try:
+            self.grpc_port = server.add_insecure_port(f"{host}:{self.grpc_port}")
+        except RuntimeError as wrong:
+            raise WavecastError(
+                f"cannot listen on {host}:{self.grpc_port} for gRPC: address already in use or not allowed; "
+                "choose another port"
+            ) from wrong
+        await server.start()
+        return server
+
+
+def run_process(main: Callable[[], None]) -> None:
+    """Run a process's main function; a failure is one line on stderr and an exit code."""
+    try:
+        main()
+    except WavecastError as wrong:
+        print(f"error: {wrong}", file=sys.stderr)
+        sys.exit(wrong.exit_code)

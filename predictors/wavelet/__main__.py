@@ -1,0 +1,28 @@
+"""The wavelet transformer's process: ``python -m predictors.wavelet --model-dir DIR --predictor-host HOST:PORT``."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+from predictors.serving.ensemble import ask_router
+from predictors.serving.forecast import WavecastModel
+from predictors.serving.peer import Peer
+from predictors.serving.release import read_release_folder
+from predictors.serving.server import Server, run_process
+from predictors.serving.settings import WaveletSettings, read_settings
+from predictors.serving.work import Worker
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    settings = read_settings(WaveletSettings, arguments=sys.argv[1:])
+    release, golden = read_release_folder(settings.model_dir)
+    router = Peer(settings.predictor_host)
+    worker = Worker(settings.inline_rows, settings.worker_threads)
+    model = WavecastModel(release, golden, partial(ask_router, router), settings, worker, router)
+    Server(settings, worker).start([model])
+
+
+if __name__ == "__main__":
+    run_process(main)
