@@ -21,6 +21,7 @@ Features = Callable[[NDArray[np.float64], FeatureSpec], FeatureBlock]
 _EDGE_ORIGINS = 500
 _MIDDLE_ORIGINS = 4000
 _SCRAMBLED_ORIGINS = 32
+_CUTS = 8
 
 
 def check_causal(features: Features, bars: NDArray[np.float64], spec: FeatureSpec, seed: int) -> FeatureBlock:
@@ -65,8 +66,8 @@ def check_causal(features: Features, bars: NDArray[np.float64], spec: FeatureSpe
     scrambled = set(random.choice(origins, min(_SCRAMBLED_ORIGINS, len(origins)), replace=False).tolist())
     for row in origins.tolist():
         window = bars[row : row + spec.window_bars]
-        if _first_change(block, row, features(window, spec), 1, spec) is not None:
-            raise LeakError(_verdict(features, bars, spec, block, row))
+        if (found := _first_change(block, row, features(window, spec), 1, spec)) is not None:
+            raise LeakError(_verdict(features, bars, spec, block, *found))
         if row in scrambled:
             wild = features(np.concatenate([window, _wild_bars(window, random)]), spec)
             if (found := _first_change(block, row, wild, 1, spec)) is not None:
@@ -93,24 +94,19 @@ def _wild_bars(window: NDArray[np.float64], random: np.random.Generator) -> NDAr
 
 
 def _verdict(
-    features: Features, bars: NDArray[np.float64], spec: FeatureSpec, block: FeatureBlock, row: int
+    features: Features, bars: NDArray[np.float64], spec: FeatureSpec, block: FeatureBlock, bar: int, name: str
 ) -> str:
-    """What is wrong with features that differ from those of the window alone, first in row ``row``.
+    """What is wrong with feature ``name``, which at ``bar`` is not what the window alone gives.
 
-    They look ahead if cutting the file changes what comes before the cut. Else they read bars
-    before their window.
+    It looks ahead if cutting the file changes what comes before the cut; else it reads bars
+    before its window.
     """
-    window_bars = spec.window_bars
-    alone = features(bars[row : row + window_bars], spec)
-    for last in np.linspace(row, len(block.tabular) - 1, _CUTS, endpoint=False, dtype=np.int64).tolist():
-        cut = features(bars[: last + window_bars], spec)
-        if (found := _first_change(block, 0, cut, last + 1, spec)) is not None:
+    for last in np.linspace(bar, len(bars) - 1, _CUTS, endpoint=False, dtype=np.int64).tolist():
+        count = last + 2 - spec.window_bars
+        if (found := _first_change(block, 0, features(bars[: last + 1], spec), count, spec)) is not None:
             return _looks_ahead(*found)
-    found = _first_change(block, row, alone, 1, spec)
-    assert found is not None
-    bar, name = found
     return (
-        f"feature {name} at bar {bar} changes when bars before its window of {window_bars} bars change: "
+        f"feature {name} at bar {bar} changes when bars before its window of {spec.window_bars} bars change: "
         "a server has no more than the window"
     )
 
@@ -122,7 +118,7 @@ def _looks_ahead(bar: int, name: str) -> str:
 def _first_change(
     block: FeatureBlock, row: int, other: FeatureBlock, count: int, spec: FeatureSpec
 ) -> tuple[int, str] | None:
-    """Bar and name of the first feature in which ``count`` rows from ``row`` differ from the first ones of ``other``."""
+    """Bar and name of the first feature that differs between rows ``row``... of ``block`` and 0... of ``other``."""
     tabular = _bits(block.tabular[row : row + count]) != _bits(other.tabular[:count])
     sequence = _bits(block.sequence[row : row + count]) != _bits(other.sequence[:count])
     changed = tabular.any(axis=1) | sequence.any(axis=(1, 2))

@@ -13,14 +13,14 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 import numpy as np
 import obstore
 from numpy.typing import NDArray
 from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import ClientConfig, LocalStore, RetryConfig, S3Store
+from obstore.store import LocalStore, S3Store
 
 from predictors.core.artifact import (
     GOLDEN,
@@ -32,6 +32,9 @@ from predictors.core.artifact import (
     check_file,
 )
 from predictors.core.errors import ArtifactError, InvalidInput, NotFound, StoreError
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
 
 _CLIENT: ClientConfig = {"timeout": "30s", "connect_timeout": "5s", "allow_http": True}
 _RETRIES: RetryConfig = {"max_retries": 5}

@@ -33,16 +33,19 @@ def fetch(uri: str | os.PathLike[str]) -> tuple[str, bytes]:
     """
     text = os.fspath(uri)
     parsed = urlparse(text)
-    name = text.rstrip("/").rpartition("/")[2] or text
+    path = unquote(parsed.path) if parsed.scheme == "file" else text
+    name = path.rstrip("/").rpartition("/")[2] or path
     if parsed.scheme == "s3":
-        from predictors.store import Store
+        if not parsed.path.strip("/"):
+            raise InvalidInput(f"'{text}' names no object; add its key as in s3://bucket/bars.csv")
+        from predictors.store import Store  # only here, so that a file needs no object storage
 
         folder, _, key = text.rpartition("/")
         content = Store(folder).get(key)
     elif "://" in text and parsed.scheme != "file":
         raise InvalidInput(f"'{text}': scheme '{parsed.scheme}' is unknown; use a path, file:// or s3://")
     else:
-        content = _read(Path(unquote(parsed.path) if parsed.scheme == "file" else text).expanduser(), name)
+        content = _read(Path(path).expanduser(), name)
     if content.startswith(b"\x1f\x8b"):
         try:
             content = gzip.decompress(content)

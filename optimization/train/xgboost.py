@@ -98,7 +98,7 @@ class BoostedLearner:
         horizons = []
         for h in range(residual.shape[1]):
             known = np.isfinite(residual[:, h])
-            rows = xgboost.QuantileDMatrix(tabular[known], residual[known, h], max_bin=PARAMETERS["max_bin"], nthread=1)
+            rows = xgboost.DMatrix(tabular[known], residual[known, h], nthread=1)
             seeds = np.random.SeedSequence([seed, h]).generate_state(BAGS) >> 1  # XGBoost wants less than 2^31
             horizons.append(tuple(xgboost.train(PARAMETERS | {"seed": int(s)}, rows, ROUNDS) for s in seeds))
         return BoostedResidual(tuple(horizons))

@@ -64,15 +64,18 @@ def main() -> None:
     except ModuleNotFoundError as missing:
         known = (extra for extra, modules in _EXTRAS.items() if (missing.name or "").split(".")[0] in modules)
         extra = next(known, None)
-        if extra is None:
-            raise
-        error = MissingExtra(f"'{missing.name}' is not installed; run: pip install 'wavecast[{extra}]'")
+        wanted = f"wavecast[{extra}]" if extra else str(missing.name)
+        error = MissingExtra(f"'{missing.name}' is not installed; run: pip install '{wanted}'")
         _fail(str(error), error.exit_code, debug)
     except KeyboardInterrupt:
         _fail("interrupted; nothing half-done was kept", 130, debug)
     except OSError as wrong:
         where = f" '{wrong.filename}'" if wrong.filename else ""
         _fail(f"{wrong.strerror or wrong}{where}", 1, debug)
+    except Exception as wrong:
+        if debug:
+            raise
+        _fail(f"unexpected {type(wrong).__name__}: {wrong}; 'wavecast --debug ...' shows where", 1, debug)
 
 
 def _fail(message: str, code: int, debug: bool) -> None:

@@ -67,7 +67,7 @@ async def fan_out(
             failed[kind] = "late"
         except WavecastError as wrong:
             failed[kind] = str(wrong)
-        except Exception as wrong:
+        except Exception as wrong:  # noqa: BLE001 - one broken member must not break the others
             _log.exception("member broke", member=kind, exc_info=wrong)
             failed[kind] = "internal error"
     if not failed:

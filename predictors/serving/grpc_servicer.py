@@ -36,7 +36,7 @@ def _answering(method: _Method) -> _Method:
             await context.abort(grpc.StatusCode[wrong.grpc_code], str(wrong))
         except grpc.aio.AbortError:
             raise
-        except Exception as wrong:
+        except Exception as wrong:  # noqa: BLE001 - no detail of a defect leaves the process
             _log.exception("request broke", method=method.__name__, exc_info=wrong)
             await context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log has the details")
 

@@ -187,8 +187,8 @@ def _from_json(spec: TensorSpec, data: object, shape: tuple[int, ...]) -> NDArra
         raise InvalidInput(f"tensor '{spec.name}' has data that is {_type_name(data)}; expected a list")
     flat = data
     if data and isinstance(data[0], list):
-        for size, below in zip(shape, shape[1:], strict=False):
-            if len(flat) % size or set(map(type, flat)) != {list} or set(map(len, flat)) != {below}:
+        for below in shape[1:]:
+            if set(map(type, flat)) != {list} or set(map(len, flat)) != {below}:
                 raise InvalidInput(f"tensor '{spec.name}' has nested data that does not match shape {list(shape)}")
             flat = list(chain.from_iterable(flat))
     if len(flat) != math.prod(shape):

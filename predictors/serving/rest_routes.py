@@ -107,7 +107,7 @@ def add_routes(app: FastAPI, registry: Registry, worker: Worker, max_bytes: int)
             error = wrong
             raise
         finally:
-            registry.log("rest", name, started, asked and asked.request, error)
+            registry.log("rest", name, started, asked.request if asked else None, error)
 
     app.router.redirect_slashes = False
     versioned = "/v2/models/{model}/versions/{version}"
@@ -137,7 +137,7 @@ def _answering(endpoint: _Endpoint) -> _Endpoint:
             return _error(wrong)
         except ClientDisconnect:
             return _error(InvalidInput("the client went away before the body was complete"))
-        except Exception as wrong:
+        except Exception as wrong:  # noqa: BLE001 - no detail of a defect leaves the process
             _log.exception("request broke", path=request.url.path, exc_info=wrong)
             return _error(WavecastError("internal error; the server's log has the details"))
 

@@ -48,12 +48,12 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve ships no types
     def __init__(self, settings: ServerSettings, worker: Worker) -> None:
         configure_logs(settings.log_level)
         super().__init__(
-            http_port=settings.http_port,
-            grpc_port=settings.grpc_port,
             workers=1,
             enable_latency_logging=False,
             grace_period=settings.grace_s,
         )
+        self.http_port: int = settings.http_port
+        self.grpc_port: int = settings.grpc_port
         self._settings = settings
         self._worker = worker
         self._stopping = asyncio.Event()
@@ -108,7 +108,7 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve ships no types
         self, stopped: asyncio.Task[bool], serving: asyncio.Task[None], warming: list[asyncio.Task[None]]
     ) -> None:
         """Return when told to stop; raise if something ended by itself."""
-        waiting: set[asyncio.Task[object]] = {stopped, serving, *warming}  # type: ignore[arg-type]
+        waiting: set[asyncio.Task[object]] = {stopped, serving, *warming}
         while True:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

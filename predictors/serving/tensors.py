@@ -76,7 +76,7 @@ class TensorSpec:
         expected = math.prod(shape) * dtype.itemsize
         if len(content) != expected:
             raise InvalidInput(
-                f"tensor '{self.name}' has {len(content)} bytes; shape {list(shape)} of {self.datatype} needs {expected}"
+                f"tensor '{self.name}' has {len(content)} bytes; {self.datatype} {list(shape)} needs {expected}"
             )
         array = np.frombuffer(content, dtype).reshape(shape)
         return array if array.flags.aligned else array.copy()

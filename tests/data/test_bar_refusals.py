@@ -264,6 +264,8 @@ def test_directories_missing_files_and_unknown_schemes_are_told_apart(tmp_path: 
         read_bars(tmp_path)
     with pytest.raises(NotFound, match=r"^there is no file '.*absent\.csv'$"):
         read_bars(tmp_path / "absent.csv")
+    with pytest.raises(InvalidInput, match=r"^'s3://bucket' names no object; add its key"):
+        read_bars("s3://bucket")
     with pytest.raises(InvalidInput, match=r"scheme 'ftp' is unknown; use a path, file:// or s3://"):
         read_bars("ftp://host/prices.csv")
 

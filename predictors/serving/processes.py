@@ -1,0 +1,206 @@
+"""The graph on one machine: wavelet, router and one process per member, as their images run them."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import http.client
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from predictors.core.artifact import GOLDEN, MANIFEST, MODEL, RELEASE, ReleaseManifest
+from predictors.core.errors import WavecastError
+from predictors.serving.settings import ServerSettings, ServeSettings
+from predictors.store import Store, member_folder, newest_release, read_release_manifest, release_folder
+
+Announce = Callable[[ReleaseManifest, ServeSettings, int, int], None]
+
+_LOOPBACK = "127.0.0.1"
+_POLL_S = 0.1
+_QUIET_START_S = 2.0
+_ERROR = "error: "
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def serve_processes(settings: ServeSettings, announce: Announce) -> None:
+    """Start the processes, announce them once all are ready, and run until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    WavecastError
+        If a process dies while loading, or the wavelet's or the router's dies later.
+    """
+    store = Store(settings.store)
+    release = read_release_manifest(store, settings.release or newest_release(store))
+    with tempfile.TemporaryDirectory(prefix="wavecast-") as folder:
+        copies = _copy(store, release, Path(folder))
+        asyncio.run(_run(settings, release, copies, announce))
+
+
+def _copy(store: Store, release: ReleaseManifest, to: Path) -> dict[str, Path]:
+    """What KServe's storage initializer would put before each process, by kind and "release"."""
+    sources: dict[str, tuple[str, tuple[str, ...]]] = {
+        kind: (member_folder(kind, version), (MANIFEST, MODEL, GOLDEN)) for kind, version in release.members.items()
+    }
+    sources["release"] = (release_folder(release.release), (RELEASE, GOLDEN))
+    for name, (folder, files) in sources.items():
+        (to / name).mkdir()
+        for file in files:
+            (to / name / file).write_bytes(store.get(f"{folder}/{file}"))
+    return {name: to / name for name in sources}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(slots=True)
+class _Process:
+    """One process of the graph; ``error`` is the line it wrote before it died."""
+
+    name: str
+    module: str
+    flags: dict[str, object]
+    http_port: int = field(default_factory=_free_port)
+    grpc_port: int = field(default_factory=_free_port)
+    error: str = ""
+    child: asyncio.subprocess.Process | None = None
+    ended: asyncio.Task[int] | None = None
+
+    async def start(self) -> None:
+        flags = {**self.flags, "http_port": self.http_port, "grpc_port": self.grpc_port}
+        self.child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", self.module, *(f"--{name}={value}" for name, value in flags.items())),
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the parent, which stops the others in order
+            preexec_fn=_die_with_parent,
+        )
+        self.ended = asyncio.create_task(self._relay(self.child))
+
+    async def _relay(self, child: asyncio.subprocess.Process) -> int:
+        assert child.stderr is not None
+        async for raw in child.stderr:
+            line = raw.decode(errors="replace")
+            if line.startswith(_ERROR):
+                self.error = line.removeprefix(_ERROR).strip()
+            else:
+                sys.stderr.write(line)
+        return await child.wait()
+
+    async def stop(self) -> None:
+        """SIGTERM, and wait: it finishes what is in flight."""
+        if self.child is not None and self.ended is not None:
+            if self.child.returncode is None:
+                self.child.terminate()
+            await self.ended
+
+    def obituary(self) -> str:
+        assert self.child is not None
+        return f"{self.name} stopped: {self.error or f'exit code {self.child.returncode}'}"
+
+
+def _plan(settings: ServeSettings, release: ReleaseManifest, copies: dict[str, Path]) -> list[_Process]:
+    """The processes in the order in which they depend on each other, the public one last."""
+    ports = ("http_port", "grpc_port")
+    public = {name: getattr(settings, name) for name in ServerSettings.model_fields if name not in ports}
+    inner = {**public, "host": _LOOPBACK, "log_level": "warning"}
+    members = [
+        _Process(kind, f"predictors.members.{kind}", {**inner, "model_dir": copies[kind]}) for kind in release.members
+    ]
+    router = _Process(
+        "router",
+        "predictors.router",
+        {
+            **inner,
+            "model_dir": copies["release"],
+            "min_members": settings.min_members,
+            "members": ",".join(f"{member.name}={_LOOPBACK}:{member.grpc_port}" for member in members),
+        },
+    )
+    wavelet = _Process(
+        "wavelet",
+        "predictors.wavelet",
+        {
+            **public,
+            "model_dir": copies["release"],
+            "max_bars": settings.max_bars,
+            "predictor_host": f"{_LOOPBACK}:{router.grpc_port}",
+        },
+    )
+    wavelet.http_port = settings.http_port or wavelet.http_port
+    wavelet.grpc_port = settings.grpc_port or wavelet.grpc_port
+    return [*members, router, wavelet]
+
+
+async def _run(settings: ServeSettings, release: ReleaseManifest, copies: dict[str, Path], announce: Announce) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    processes = _plan(settings, release, copies)
+    public = processes[-1]
+    try:
+        for process in processes:
+            await process.start()
+        if await _until_ready(processes, settings.host, stopping):
+            announce(release, settings, public.http_port, public.grpc_port)
+            await _watch(processes, release, stopping)
+    finally:
+        for process in reversed(processes):
+            await process.stop()
+
+
+async def _until_ready(processes: list[_Process], host: str, stopping: asyncio.Event) -> bool:
+    """Wait for the public model, which is ready when all the others are; False if told to stop before."""
+    started = time.monotonic()
+    told = False
+    while not stopping.is_set():
+        for process in processes:
+            if process.ended is not None and process.ended.done():
+                raise WavecastError(f"{process.obituary()}; nothing is served")
+        if await asyncio.to_thread(_ready, host, processes[-1].http_port):
+            return True
+        if not told and time.monotonic() - started > _QUIET_START_S:
+            click.echo(f"starting {', '.join(process.name for process in processes)} ...", err=True)
+            told = True
+        await asyncio.sleep(_POLL_S)
+    return False
+
+
+async def _watch(processes: list[_Process], release: ReleaseManifest, stopping: asyncio.Event) -> None:
+    """Wait until told to stop; members may die, the answers are then degraded."""
+    stopped = asyncio.create_task(stopping.wait())
+    alive = {process.ended: process for process in processes if process.ended is not None}
+    while not stopping.is_set():
+        done, _ = await asyncio.wait({stopped, *alive}, return_when=asyncio.FIRST_COMPLETED)
+        for ended in done - {stopped}:
+            process = alive.pop(ended)
+            if process.name not in release.members:
+                raise WavecastError(process.obituary())
+            click.echo(f"warning: {process.obituary()}; answers are degraded", err=True)
+
+
+def _ready(host: str, port: int) -> bool:
+    reachable = {"0.0.0.0": _LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    connection = http.client.HTTPConnection(reachable, port, timeout=2)
+    try:
+        connection.request("GET", "/v2/models/wavecast/ready")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel send SIGTERM when the parent is gone, however it went."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,92 @@
+"""A real S3: SeaweedFS on loopback."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import obstore
+import pytest
+from obstore.store import S3Store
+
+KEY, SECRET, BUCKET = "wavecast", "not-a-secret", "models"
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@pytest.fixture(scope="session")
+def s3_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """``AWS_*`` variables of a running object store with one empty bucket."""
+    folder = tmp_path_factory.mktemp("seaweedfs")
+    config = folder / "s3.json"
+    actions = ["Admin", "Read", "List", "Tagging", "Write"]
+    identity = {"name": "test", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": actions}
+    config.write_text(json.dumps({"identities": [identity]}))
+    # gRPC ports are given too: their defaults are the port plus 10,000, which may not exist.
+    roles = ("master", "volume", "filer", "s3")
+    ports = dict(zip([*roles, *(f"{role}.grpc" for role in roles)], _free_ports(8), strict=True))
+    flags = [
+        *(f"-{role}.port={ports[role]}" for role in roles),
+        *(f"-{role}.port.grpc={ports[f'{role}.grpc']}" for role in roles),
+    ]
+    weed = str(Path(sys.executable).with_name("weed"))
+    command = [weed, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-filer", "-s3"]
+    command += [f"-s3.config={config}", "-volume.max=20", "-master.volumeSizeLimitMB=64", "-master.telemetry=false"]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+    environment = {
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3']}",
+    }
+    with (folder / "log").open("wb") as log, subprocess.Popen([*command, *flags], stdout=log, stderr=log) as server:
+        try:
+            _await_write(environment, server, folder / "log")
+            yield environment
+        finally:
+            server.kill()
+
+
+def _await_write(environment: dict[str, str], server: subprocess.Popen[bytes], log: Path) -> None:
+    """An open port is not enough: wait for a write that succeeds."""
+    config = {name.removeprefix("AWS_").lower(): value for name, value in environment.items()}
+    config["endpoint"] = config.pop("endpoint_url")
+    give_up = time.monotonic() + 60
+    while True:
+        try:
+            store = S3Store(
+                BUCKET,
+                config=config,
+                client_options={"allow_http": True, "timeout": "3s"},
+                retry_config={"max_retries": 0},
+            )
+            obstore.put(store, "ready", b"yes")
+        except Exception as wrong:
+            if server.poll() is not None or time.monotonic() > give_up:
+                raise AssertionError(f"SeaweedFS is not up: {wrong}\n{log.read_text()[-2000:]}") from wrong
+            time.sleep(0.2)
+        else:
+            return
+
+
+@pytest.fixture(params=["file", "s3"])
+def store_uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URI of an empty store, local and in object storage."""
+    if request.param == "file":
+        return str(tmp_path / "store")
+    for name, value in request.getfixturevalue("s3_environment").items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{tmp_path.name}"
