@@ -39,7 +39,7 @@ def calibrate(forecasts: Mapping[str, NDArray[np.float64]], log_target: NDArray[
     """
     weights = member_weights(forecasts, log_target)
     out = {}
-    for kinds in subsets(tuple(forecasts)):
+    for kinds in subsets(forecasts):
         total = sum(weights[kind] for kind in kinds)
         # A subset whose members all have weight 0 in the full ensemble shares equally.
         own = {kind: weights[kind] / total if total > 0 else 1 / len(kinds) for kind in kinds}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,8 @@ from predictors.core.artifact import subset_key
 from predictors.router.combine import log_mean
 from predictors.wavelet.features import series_features
 from predictors.wavelet.spec import FeatureSpec
+
+T = TypeVar("T")
 
 LINEAR = "linear"
 ENSEMBLE = "ensemble"
@@ -138,59 +142,74 @@ def _combine(
     rows: Rows, results: Mapping[str, Arrays], settings: BacktestSettings, plan: Plan, timeline: NDArray[np.int64]
 ) -> BacktestResult:
     members = {kind: results[kind]["log_variance"] for kind in LEARNERS}
-    others = {name: results[name]["log_variance"] for name in (LINEAR, *(() if settings.quick else ABLATIONS))}
-    shape = rows.log_target.shape
-    log_ensemble = np.full(shape, np.nan)
-    variance = {name: np.full(shape, np.nan) for name in (*members, *others, ENSEMBLE)}
-    weights = []
-    ends = (*plan.calibrated_at[1:], len(timeline))
-    for refit, end in zip(plan.calibrated_at, ends, strict=True):
-        chosen = (rows.origin >= refit) & (rows.origin < end)
-        known = np.where(rows.matured <= refit, rows.log_target, np.nan)
-        if not np.isfinite(known[np.isfinite(log_ensemble_of(members))]).any():
-            # Nothing has matured yet: equal weights, and no factor; never reported.
-            log_ensemble[chosen] = log_ensemble_of(members)[chosen]
-            continue
-        calibrations = calibrate(members, known)
-        full = calibrations[subset_key(tuple(members))]
-        weights.append((int(timeline[refit]), full.weights))
-        log_ensemble[chosen] = log_mean({kind: values[chosen] for kind, values in members.items()}, full.weights)
-        variance[ENSEMBLE][chosen] = np.exp(log_ensemble[chosen]) * np.array(full.smearing)
-        for kind, values in members.items():
-            variance[kind][chosen] = np.exp(values[chosen]) * np.array(calibrations[kind].smearing)
-        for name, values in others.items():
-            factors = [smearing_factor((known - values)[:, h]) for h in range(shape[1])]
-            variance[name][chosen] = np.exp(values[chosen]) * np.array(factors)
-    if settings.quick:  # before the one calibration, equal weights give the errors that intervals learn from
-        early = rows.origin < plan.first_reported
-        log_ensemble[early] = log_ensemble_of(members)[early]
-    quantiles = _quantiles(rows, log_ensemble)
+    others = {name: results[name]["log_variance"] for name in results if name == LINEAR or name in ABLATIONS}
+    log_ensemble, variance, weights = combine_walk(rows, members, others, plan, timeline)
+    notes = {**results["har"], **results["garch"]}
+    variance |= {name: values for name, values in notes.items() if not name.startswith(("winner_", "unconverged_"))}
     reported = rows.origin >= plan.first_reported
-    baselines = {**results["har"], **results["garch"]}
-    winners = {k.removeprefix("winner_"): str(v) for k, v in baselines.items() if k.startswith("winner_")}
-    unconverged = {k.removeprefix("unconverged_"): int(v) for k, v in baselines.items() if k.startswith("unconverged_")}
-    forecasts = {k: v for k, v in baselines.items() if not k.startswith(("winner_", "unconverged_"))}
     control = results["control"]
     return BacktestResult(
         rows=rows.take(reported),
-        variance={
-            name: values[reported]
-            for name, values in {ENSEMBLE: variance[ENSEMBLE], **variance, **forecasts}.items()
-            if name not in ABLATIONS
-        },
+        variance={name: values[reported] for name, values in variance.items() if name not in ABLATIONS},
         ablations={name: variance[name][reported] for name in others if name in ABLATIONS},
-        quantiles=quantiles[reported],
+        quantiles=_quantiles(rows, log_ensemble)[reported],
         weights=weights,
         control=ControlForecasts(*(control[name][reported] for name in ("forecast", "constant", "realised"))),
-        winners=winners,
-        unconverged=unconverged,
+        winners=_noted(notes, "winner_", str),
+        unconverged=_noted(notes, "unconverged_", int),
         plan=plan,
     )
 
 
-def log_ensemble_of(members: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Equally weighted log-mean of the members."""
-    return log_mean(members, dict.fromkeys(members, 1.0 / len(members)))
+def combine_walk(
+    rows: Rows,
+    members: Mapping[str, NDArray[np.float64]],
+    others: Mapping[str, NDArray[np.float64]],
+    plan: Plan,
+    timeline: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]], list[tuple[int, dict[str, float]]]]:
+    """Weights and smearing factors, refitted on what has matured, applied to the forecasts that follow.
+
+    Parameters
+    ----------
+    rows
+        All N origins.
+    members, others
+        float64 (N, H) walk-forward log-variances; ``others`` take no part in the ensemble.
+    plan, timeline
+        When to refit, and the timestamps of those positions.
+
+    Returns
+    -------
+    log_ensemble
+        float64 (N, H); equal weights before the first calibration.
+    variance
+        float64 (N, H) of the ensemble, every member and every other; NaN before it.
+    weights
+        By timestamp of the refit.
+    """
+    log_ensemble = log_mean(members, dict.fromkeys(members, 1.0 / len(members)))
+    made = np.isfinite(log_ensemble)
+    variance = {name: np.full(log_ensemble.shape, np.nan) for name in (ENSEMBLE, *members, *others)}
+    weights = []
+    for refit, end in pairwise((*plan.calibrated_at, len(timeline))):
+        known = np.where(made & (rows.matured <= refit), rows.log_target, np.nan)
+        if not np.isfinite(known).any(axis=0).all():
+            continue  # no forecast has matured yet; such origins are never reported
+        ahead = (rows.origin >= refit) & (rows.origin < end)
+        calibrations = calibrate(members, known)
+        full = calibrations[subset_key(members)]
+        weights.append((int(timeline[refit]), full.weights))
+        log_ensemble[ahead] = log_mean({kind: values[ahead] for kind, values in members.items()}, full.weights)
+        variance[ENSEMBLE][ahead] = np.exp(log_ensemble[ahead]) * np.array(full.smearing)
+        for name, values in {**members, **others}.items():
+            factors = [smearing_factor(known[:, h] - values[:, h]) for h in range(known.shape[1])]
+            variance[name][ahead] = np.exp(values[ahead]) * np.array(factors)
+    return log_ensemble, variance, weights
+
+
+def _noted(notes: Arrays, prefix: str, kind: Callable[[NDArray[Any]], T]) -> dict[str, T]:
+    return {name.removeprefix(prefix): kind(value) for name, value in notes.items() if name.startswith(prefix)}
 
 
 def _quantiles(rows: Rows, log_ensemble: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -165,7 +165,7 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
 
     table = Table(title=escape(title), title_justify="left")
     for name in rows[0]:
-        table.add_column(name.replace("_", " "), justify="left" if name == "symbol" else "right")
+        table.add_column(name.replace("_", " "), justify="left" if name == "symbol" else "right", overflow="fold")
     for row in rows:
         counts = (f"{value:,}" if isinstance(value, int) and name != "year" else value for name, value in row.items())
         table.add_row(*(escape(str(value)) for value in counts))

@@ -68,7 +68,7 @@ def bar_table(series: Iterable[BarSeries], source: str, ignored: tuple[str, ...]
         digest.update(one.timestamps.astype("<i8").tobytes())
         for values in (one.bars, one.realised):
             if values is not None:
-                digest.update((values + 0.0).astype("<f8").tobytes())  # -0.0 is written as 0 by some formats
+                digest.update(values.astype("<f8").tobytes())
     return BarTable(ordered, source, digest.hexdigest(), ignored)
 
 

@@ -49,17 +49,14 @@ class BoostedResidual:
 
         XGBoost goes left when x < threshold in float32 (BRANCH_LT), and the features are never missing.
         """
-        nodes: dict[str, list[Any]] = {name: [] for name in _NODE_FIELDS}
-        leaves: dict[str, list[Any]] = {name: [] for name in _LEAF_FIELDS}
-        number = 0
+        attributes: dict[str, Any] = {name: [] for name in (*_NODE, *_TARGET)}
+        trees = 0
         for target, bags in enumerate(self.boosters):
             for booster in bags:
-                content = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]
-                for tree in content["trees"]:
-                    _append_tree(tree, number, target, len(bags), nodes, leaves)
-                    number += 1
-        columns = self.boosters[0][0].num_features()
-        horizons = len(self.boosters)
+                for tree in json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]["trees"]:
+                    _append_tree(attributes, tree, trees, target, 1.0 / len(bags))
+                    trees += 1
+        columns, horizons = self.boosters[0][0].num_features(), len(self.boosters)
         ensemble = helper.make_node(
             "TreeEnsembleRegressor",
             ["tabular"],
@@ -67,8 +64,7 @@ class BoostedResidual:
             name="trees",
             domain="ai.onnx.ml",
             n_targets=horizons,
-            **{f"nodes_{name}": values for name, values in nodes.items()},
-            **{f"target_{name}": values for name, values in leaves.items()},
+            **attributes,
         )
         return helper.make_graph(
             [ensemble],
@@ -104,31 +100,27 @@ class BoostedLearner:
         return BoostedResidual(tuple(horizons))
 
 
-_NODE_FIELDS = ("treeids", "nodeids", "modes", "featureids", "values", "truenodeids", "falsenodeids")
-_LEAF_FIELDS = ("treeids", "nodeids", "ids", "weights")
+XGBOOST = BoostedLearner()
+
+_NODE = tuple(
+    f"nodes_{name}" for name in ("treeids", "nodeids", "modes", "featureids", "values", "truenodeids", "falsenodeids")
+)
+_TARGET = tuple(f"target_{name}" for name in ("treeids", "nodeids", "ids", "weights"))
 
 
-def _append_tree(
-    tree: dict[str, Any],
-    number: int,
-    target: int,
-    bags: int,
-    nodes: dict[str, list[Any]],
-    leaves: dict[str, list[Any]],
-) -> None:
-    for node, (left, right, feature, value) in enumerate(
-        zip(
-            tree["left_children"],
-            tree["right_children"],
-            tree["split_indices"],
-            tree["split_conditions"],
-            strict=True,
-        )
-    ):
-        leaf = left < 0
-        row = (number, node, "LEAF", 0, 0.0, 0, 0) if leaf else (number, node, "BRANCH_LT", feature, value, left, right)
-        for name, entry in zip(_NODE_FIELDS, row, strict=True):
-            nodes[name].append(entry)
-        if leaf:  # a leaf keeps its weight where a branch keeps its threshold
-            for name, entry in zip(_LEAF_FIELDS, (number, node, target, value / bags), strict=True):
-                leaves[name].append(entry)
+def _append_tree(attributes: dict[str, Any], tree: dict[str, Any], number: int, target: int, weight: float) -> None:
+    """Append a tree of XGBoost's JSON model, where a leaf keeps its value in place of a threshold."""
+    columns = ("left_children", "right_children", "split_indices", "split_conditions")
+    for node, (left, right, feature, value) in enumerate(zip(*(tree[name] for name in columns), strict=True)):
+        if left < 0:
+            entries = (number, node, "LEAF", 0, 0.0, 0, 0)
+            leaf = (number, node, target, weight * value)
+            _append(attributes, _TARGET, leaf)
+        else:
+            entries = (number, node, "BRANCH_LT", feature, value, left, right)
+        _append(attributes, _NODE, entries)
+
+
+def _append(attributes: dict[str, Any], names: tuple[str, ...], entries: tuple[object, ...]) -> None:
+    for name, entry in zip(names, entries, strict=True):
+        attributes[name].append(entry)

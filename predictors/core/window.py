@@ -77,7 +77,7 @@ def check_windows(window: OhlcvWindow, window_bars: int) -> None:
             raise InvalidInput(
                 f"tensor 'timestamps' has shape {list(stamps.shape)}; expected {list(bars.shape[:2])} to match 'bars'"
             )
-        back = np.argwhere(np.diff(stamps, axis=1) <= 0)
+        back = np.argwhere(stamps[:, 1:] <= stamps[:, :-1])
         if back.size:
             b, t = (int(i) for i in back[0])
             raise InvalidInput(
@@ -88,18 +88,21 @@ def check_windows(window: OhlcvWindow, window_bars: int) -> None:
 
 def _name_first_violation(bars: NDArray[np.float64]) -> None:
     o, h, low, c, volume = (bars[..., i] for i in range(5))
+    positive = np.zeros(bars.shape, bool)
+    positive[..., :VOLUME] = bars[..., :VOLUME] <= 0.0
     rules = (
         (~np.isfinite(bars), "must be finite"),
-        (np.concatenate([bars[..., :4] <= 0.0, np.zeros_like(bars[..., 4:], bool)], -1), "must be > 0"),
-        (_at(low > np.minimum(o, c), LOW, bars), "must be <= open and close"),
-        (_at(h < np.maximum(o, c), HIGH, bars), "must be >= open and close"),
+        (positive, "must be > 0"),
+        (_at(low > np.minimum(o, c), LOW, bars), "must be <= open = {open!r} and close = {close!r}"),
+        (_at(h < np.maximum(o, c), HIGH, bars), "must be >= open = {open!r} and close = {close!r}"),
         (_at(volume < 0.0, VOLUME, bars), "must be >= 0"),
     )
-    for bad, rule in rules:
-        found = np.argwhere(bad)
-        if found.size:
-            b, t, f = (int(i) for i in found[0])
-            raise InvalidInput(f"tensor 'bars' [{b}, {t}] {FIELDS[f]} = {bars[b, t, f]:g} {rule}")
+    broken = np.stack([bad for bad, _ in rules])  # (rules, B, T, fields)
+    b, t = (int(i) for i in np.argwhere(broken.any(axis=(0, 3)))[0])
+    first_rule, f = (int(i) for i in np.argwhere(broken[:, b, t])[0])
+    rule = rules[first_rule][1]
+    prices = {name: float(bars[b, t, i]) for i, name in enumerate(FIELDS)}
+    raise InvalidInput(f"tensor 'bars' [{b}, {t}] {FIELDS[f]} = {prices[FIELDS[f]]!r} {rule.format(**prices)}")
 
 
 def _at(mask: NDArray[np.bool_], field: int, bars: NDArray[np.float64]) -> NDArray[np.bool_]:

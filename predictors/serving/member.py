@@ -93,6 +93,7 @@ class MemberModel(V2Model):
     async def ask(self, block: FeatureBlock, timeout_s: float) -> NDArray[np.float64]:
         """The same for the ensemble of the same process, which bounds the time itself."""
         del timeout_s
+        check_spec({"spec": block.spec_hash}, self._artifact.manifest.spec_hash, self.name)
         return await self._run(block.tabular, block.sequence)
 
     async def _run(self, tabular: NDArray[Any], sequence: NDArray[Any]) -> NDArray[np.float64]:

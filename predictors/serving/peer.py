@@ -43,9 +43,13 @@ class Peer:
         self._address = address
 
     @cached_property
-    def _stub(self) -> Any:
+    def _channel(self) -> Any:
         # Made on first use, because a channel belongs to the event loop it is made on.
-        return GRPCInferenceServiceStub(grpc.aio.insecure_channel(self._address, CHANNEL_OPTIONS))
+        return grpc.aio.insecure_channel(self._address, CHANNEL_OPTIONS)
+
+    @cached_property
+    def _stub(self) -> Any:
+        return GRPCInferenceServiceStub(self._channel)
 
     async def infer(
         self, model: str, tensors: Mapping[str, NDArray[Any]], parameters: Mapping[str, Scalar], timeout_s: float
@@ -70,6 +74,10 @@ class Peer:
         except grpc.aio.AioRpcError:
             return False
         return bool(answer.ready)
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
 
 
 def to_error(wrong: Any) -> WavecastError:

@@ -26,6 +26,7 @@ Announce = Callable[[ReleaseManifest, ServeSettings, int, int], None]
 _LOOPBACK = "127.0.0.1"
 _POLL_S = 0.1
 _QUIET_START_S = 2.0
+_KILL_AFTER_S = 5.0
 _ERROR = "error: "
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -97,11 +98,16 @@ class _Process:
                 sys.stderr.write(line)
         return await child.wait()
 
-    async def stop(self) -> None:
-        """SIGTERM, and wait: it finishes what is in flight."""
-        if self.child is not None and self.ended is not None:
-            if self.child.returncode is None:
-                self.child.terminate()
+    async def stop(self, grace_s: float) -> None:
+        """SIGTERM, and wait while it finishes what is in flight; SIGKILL if it does not end."""
+        if self.child is None or self.ended is None:
+            return
+        if self.child.returncode is None:
+            self.child.terminate()
+        try:
+            await asyncio.wait_for(asyncio.shield(self.ended), grace_s + _KILL_AFTER_S)
+        except TimeoutError:
+            self.child.kill()
             await self.ended
 
     def obituary(self) -> str:
@@ -155,8 +161,11 @@ async def _run(settings: ServeSettings, release: ReleaseManifest, copies: dict[s
             announce(release, settings, public.http_port, public.grpc_port)
             await _watch(processes, release, stopping)
     finally:
-        for process in reversed(processes):
-            await process.stop()
+        # Against the flow: who asks stops before who is asked.
+        *members, router, wavelet = processes
+        await wavelet.stop(settings.grace_s)
+        await router.stop(settings.grace_s)
+        await asyncio.gather(*(member.stop(settings.grace_s) for member in members))
 
 
 async def _until_ready(processes: list[_Process], host: str, stopping: asyncio.Event) -> bool:

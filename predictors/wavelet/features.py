@@ -63,8 +63,12 @@ def compute_features(bars: NDArray[np.float64], spec: FeatureSpec, first_window:
     Raises
     ------
     InvalidInput
-        If the median variance proxy of a window is 0, naming the window.
+        If the windows are of another length, or the median variance proxy of one is 0, naming it.
     """
+    if bars.shape[1] != spec.window_bars:
+        raise InvalidInput(
+            f"windows have {bars.shape[1]} bars; the feature spec computes windows of {spec.window_bars}"
+        )
     log_prices = np.log(np.ascontiguousarray(bars[..., :4]))
     raw_variance = variance_proxy(spec.proxy, bars, log_prices)
     variance, floored = _floor(raw_variance, spec.proxy, first_window)

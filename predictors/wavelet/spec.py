@@ -19,6 +19,11 @@ ECHO_HALF_WIDTH_BARS = 2
 TRAILING_BARS = 66
 """Bars that the trailing sums look back: the farthest echo and its half width, and the origin."""
 
+VERSION = 1
+"""Of the feature code."""
+MAX_SIZE = 4096
+MAX_LEVELS = 12
+
 GROUPS = (
     "level",
     "haar",
@@ -61,7 +66,7 @@ class FeatureSpec:
     window_bars: int = 128
     sequence_bars: int = 64
     groups: tuple[str, ...] = GROUPS
-    version: int = 1
+    version: int = VERSION
 
     def __post_init__(self) -> None:
         if self.proxy not in PROXIES:
@@ -72,8 +77,17 @@ class FeatureSpec:
                 f"feature spec: groups {list(self.groups)} must be a non-empty selection, in order, "
                 f"of {', '.join(GROUPS)}"
             )
-        needed = max(modwt_filter(self.filter).boundary(self.levels) + self.sequence_bars, TRAILING_BARS)
-        if self.levels < 1 or self.sequence_bars < 1 or self.window_bars < needed:
+        sizes = {"levels": self.levels, "window_bars": self.window_bars, "sequence_bars": self.sequence_bars}
+        for name, size in sizes.items():
+            if type(size) is not int or not 1 <= size <= MAX_SIZE:
+                raise InvalidInput(f"feature spec: {name} is {size!r}; it must be an integer from 1 to {MAX_SIZE}")
+        if self.version != VERSION or type(self.version) is not int:
+            raise InvalidInput(f"feature spec: version {self.version!r} is not {VERSION}, the one this code computes")
+        taps = modwt_filter(self.filter)
+        if self.levels > MAX_LEVELS:
+            raise InvalidInput(f"feature spec: levels is {self.levels}; at most {MAX_LEVELS} are computed")
+        needed = max(taps.boundary(self.levels) + self.sequence_bars, TRAILING_BARS)
+        if self.window_bars < needed:
             raise InvalidInput(
                 f"feature spec: filter '{self.filter}' with {self.levels} levels and {self.sequence_bars} sequence "
                 f"bars needs a window of at least {needed} bars; window_bars is {self.window_bars}"

@@ -144,6 +144,10 @@ MALFORMED = {
         csv("2020-01-06,10,12,9,0,1", "2020-01-07,x,12,9,11,1"),
         "row 4, column 'close' = 0: prices must be > 0",
     ),
+    "late rule before early rule": (
+        csv("2020-01-03,10,12,9,11,1", "2020-01-07,0,12,0,11,1"),
+        "row 4, column 'timestamp' = 2020-01-03: repeats",
+    ),
     "text before price": (
         csv("2020-01-06,x,12,9,11,1", "2020-01-07,10,12,9,0,1"),
         "row 4, column 'open' = x: must be a number",
@@ -277,6 +281,8 @@ def test_wrong_mappings_are_refused(tmp_path: Path) -> None:
         read_bars(path, columns={"last": "close"})
     with pytest.raises(DataError, match=r"^prices.csv: column 'Last' is missing; the file has 'timestamp'"):
         read_bars(path, columns={"close": "Last"})
+    with pytest.raises(DataError, match=r"^prices.csv: column 'Realized' is missing"):
+        read_bars(path, columns={"realised": "Realized"})
     with pytest.raises(DataError, match=r"row 2, column 'timestamp' = 2020-01-02: must have the format '%d\.%m\.%Y'"):
         read_bars(path, timestamp_format="%d.%m.%Y")
     path.write_text(PANEL)

@@ -46,6 +46,8 @@ def test_the_same_table_is_written_as_the_same_bytes(tmp_path: Path, name: str) 
         write_bars(demo_bars("nasdaq"), tmp_path / folder / name)
         written.append((tmp_path / folder / name).read_bytes())
     assert written[0] == written[1]
+    if name.endswith(".gz"):
+        assert written[0][4:8] == bytes(4), "gzip holds no time (RFC 1952, MTIME)"
 
 
 def test_a_panel_may_interleave_its_symbols(tmp_path: Path) -> None:
@@ -77,8 +79,8 @@ def test_every_value_symbol_and_column_counts_in_the_fingerprint(tmp_path: Path)
     for text in texts:
         path.write_text(text)
         found.append(read_bars(path).fingerprint)
-    found.append(read_bars(path, symbol="ACME").fingerprint)
-    assert len(set(found)) == 5
+    found += [read_bars(path, symbol=symbol).fingerprint for symbol in ("ACME", "ACNE")]
+    assert len(set(found)) == 6
 
 
 @pytest.mark.parametrize(
@@ -131,6 +133,13 @@ def test_foreign_names_formats_and_symbols_are_mapped_when_told(tmp_path: Path) 
     assert [time_text(stamp) for stamp in table.series[0].timestamps] == ["2020-01-02", "2020-01-03"]
     assert table.series[0].bars[:, 3].tolist() == [11, 12]
     assert table.ignored == ("close",)
+
+
+def test_line_breaks_in_an_ignored_cell_do_no_harm_in_a_file_of_several_megabytes(tmp_path: Path) -> None:
+    stamps = np.datetime_as_string(np.datetime64("2000-01-03T00:00", "m") + np.arange(50_000))
+    rows = [f'{stamp},10,12,9,11,"{"so" * 20}\nand so on"' for stamp in stamps]
+    (tmp_path / "t.csv").write_text("timestamp,open,high,low,close,note\n" + "\n".join(rows))
+    assert len(read_bars(tmp_path / "t.csv").series[0].bars) == 50_000
 
 
 def test_what_is_not_in_the_contract_is_ignored_and_said(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_a_refused_bar_leaves_the_stream_as_it_was(nasdaq_bars: NDArray[np.float
     for bar in nasdaq_bars[:127]:
         stream.push(bar)
     before = stream.snapshot()
-    with pytest.raises(InvalidInput, match="close = -1 must be > 0"):
+    with pytest.raises(InvalidInput, match="close = -1.0 must be > 0"):
         stream.push(np.array([1.0, 1.0, 1.0, -1.0, 0.0]))
     with pytest.raises(InvalidInput, match="expected"):
         stream.push(nasdaq_bars[127, :4])

@@ -57,8 +57,13 @@ def test_json_round_trip_keeps_spec_and_hash(spec: FeatureSpec) -> None:
         ({"levels": 7}, "filter 'haar' with 7 levels and 64 sequence bars needs a window of at least 191 bars"),
         ({"filter": "sym4"}, "needs a window of at least 505 bars; window_bars is 128"),
         ({"levels": 1, "sequence_bars": 1, "window_bars": 65}, "needs a window of at least 66 bars"),
-        ({"levels": 0}, "with 0 levels"),
-        ({"sequence_bars": 0}, "and 0 sequence bars"),
+        ({"levels": 0}, "levels is 0; it must be an integer from 1 to 4096"),
+        ({"levels": -1}, "levels is -1; it must be"),
+        ({"levels": 13}, "levels is 13; at most 12"),
+        ({"levels": True}, "levels is True; it must be an integer"),
+        ({"window_bars": 128.0}, "window_bars is 128.0; it must be an integer"),
+        ({"version": 2}, "version 2 is not 1"),
+        ({"sequence_bars": 0}, "sequence_bars is 0; it must be"),
     ],
 )
 def test_an_invalid_spec_is_refused_with_its_rule(fields: dict[str, Any], message: str) -> None:

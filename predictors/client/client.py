@@ -1,0 +1,161 @@
+"""Synchronous and asynchronous clients of the public model."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import httpx
+import pandas as pd
+
+from predictors.client import rest_wire
+from predictors.client.frame import to_frame, to_windows
+from predictors.core.errors import InvalidInput, NotReady
+
+Protocol = Literal["rest", "grpc"]
+
+WINDOW_BARS = 128
+
+
+class Client:
+    """A connection to one server; use it as a context manager, or close it."""
+
+    def __init__(self, url: str, protocol: Protocol = "rest", timeout_s: float = 10.0) -> None:
+        """Connect lazily.
+
+        Parameters
+        ----------
+        url
+            ``http://host:port`` for REST, ``host:port`` for gRPC (which needs the extra ``serving``).
+        protocol
+            ``rest`` or ``grpc``.
+        timeout_s
+            Deadline of a request, which the server knows too.
+        """
+        _check(protocol)
+        self._url, self._timeout_s = url, timeout_s
+        self._http = httpx.Client(base_url=url, timeout=timeout_s) if protocol == "rest" else None
+        if self._http is None:
+            import grpc
+
+            from predictors.serving.peer import CHANNEL_OPTIONS
+
+            self._channel = grpc.insecure_channel(url, CHANNEL_OPTIONS)
+
+    def forecast(
+        self,
+        bars: pd.DataFrame,
+        bars_per_year: float = 252.0,
+        window_bars: int = WINDOW_BARS,
+        max_age_s: int | None = None,
+    ) -> pd.DataFrame:
+        """Forecast the volatility after the last bar of the table, or of each of its symbols.
+
+        Parameters
+        ----------
+        bars
+            As `predictors.client.frame.to_windows` takes them.
+        bars_per_year
+            For the annualised volatility.
+        window_bars
+            Bars to send per symbol; a release says in its metadata how many it needs.
+        max_age_s
+            Refuse bars whose last time is older, in seconds.
+
+        Returns
+        -------
+        As `predictors.client.frame.to_frame` makes it.
+
+        Raises
+        ------
+        WavecastError
+            The class that matches the server's status.
+        """
+        windows = to_windows(bars, window_bars)
+        parameters = _parameters(self._timeout_s, max_age_s)
+        if self._http is not None:
+            body, headers = rest_wire.encode(windows.tensors, parameters)
+            try:
+                response = self._http.post(rest_wire.PATH, content=body, headers=headers)
+            except httpx.TransportError as wrong:
+                raise NotReady(f"{self._url} cannot be reached: {wrong}") from wrong
+            return to_frame(windows, *rest_wire.decode(response), bars_per_year)
+        import grpc
+        from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
+
+        from predictors.serving.grpc_codec import decode_response, encode_request
+        from predictors.serving.peer import to_error
+
+        message = encode_request("wavecast", windows.tensors, parameters)
+        try:
+            answer = GRPCInferenceServiceStub(self._channel).ModelInfer(message, timeout=self._timeout_s)
+        except grpc.RpcError as wrong:
+            raise to_error(wrong) from wrong
+        decoded = decode_response(answer)
+        return to_frame(windows, decoded.tensors, decoded.parameters, bars_per_year)
+
+    def close(self) -> None:
+        """Close the connection."""
+        (self._http or self._channel).close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """The same for asyncio."""
+
+    def __init__(self, url: str, protocol: Protocol = "rest", timeout_s: float = 10.0) -> None:
+        """Connect lazily; parameters as those of `Client`."""
+        _check(protocol)
+        self._url, self._timeout_s = url, timeout_s
+        self._http = httpx.AsyncClient(base_url=url, timeout=timeout_s) if protocol == "rest" else None
+        if self._http is None:
+            from predictors.serving.peer import Peer
+
+            self._peer = Peer(url)
+
+    async def forecast(
+        self,
+        bars: pd.DataFrame,
+        bars_per_year: float = 252.0,
+        window_bars: int = WINDOW_BARS,
+        max_age_s: int | None = None,
+    ) -> pd.DataFrame:
+        """As `Client.forecast`."""
+        windows = to_windows(bars, window_bars)
+        parameters = _parameters(self._timeout_s, max_age_s)
+        if self._http is not None:
+            body, headers = rest_wire.encode(windows.tensors, parameters)
+            try:
+                response = await self._http.post(rest_wire.PATH, content=body, headers=headers)
+            except httpx.TransportError as wrong:
+                raise NotReady(f"{self._url} cannot be reached: {wrong}") from wrong
+            return to_frame(windows, *rest_wire.decode(response), bars_per_year)
+        answer = await self._peer.infer("wavecast", windows.tensors, parameters, self._timeout_s)
+        return to_frame(windows, answer.tensors, answer.parameters, bars_per_year)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._http is not None:
+            await self._http.aclose()
+        else:
+            await self._peer.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def _check(protocol: str) -> None:
+    if protocol not in ("rest", "grpc"):
+        raise InvalidInput(f"protocol '{protocol}' is unknown; use rest or grpc")
+
+
+def _parameters(timeout_s: float, max_age_s: int | None) -> dict[str, Any]:
+    parameters = {"timeout": max(1, int(timeout_s * 1e6))}
+    return parameters if max_age_s is None else {**parameters, "max_age_s": max_age_s}
