@@ -66,7 +66,7 @@ def render_page(report: dict[str, Any], result: BacktestResult) -> str:
         _panel(report),
         _section("What these numbers do not say", _caveats(report)),
     ]
-    return (
+    page = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
@@ -74,6 +74,7 @@ def render_page(report: dict[str, Any], result: BacktestResult) -> str:
         + "\n".join(part for part in parts if part)
         + "\n</main>\n</body>\n</html>\n"
     )
+    return page.replace(" %", "\u00a0%")
 
 
 def _facts(report: dict[str, Any]) -> str:
@@ -105,25 +106,24 @@ def _verdict(report: dict[str, Any]) -> str:
     for horizon, scores in horizons.items():
         row, intervals, worst = _ensemble(scores), scores["intervals"], scores["intervals"]["worst_year"]
         against = _grouped(
-            (_judged(test), f"{_RIVALS[rival]} ({test['ratio']:.3f} ×, DM t {_signed(test['t'])})")
+            (_judged(test), f"{_RIVALS[rival]} ({test['ratio']:.3f}\u00a0×, DM\u00a0t\u00a0{_signed(test['t'])})")
             for rival, test in row["against"].items()
         )
-        stays = [other["model"] for other in scores["models"] if other["in_confidence_set"]]
-        place = "is" if row["in_confidence_set"] else "is not"
+        stay = sum(other["in_confidence_set"] for other in scores["models"])
+        place = "among" if row["in_confidence_set"] else "not among"
         inside = "inside" if 0.88 <= intervals["coverage_90"] <= 0.92 else "outside"
         parts.append(
             f"<p><strong>{_ahead(horizon)}.</strong> By QLIKE the ensemble is "
-            f"{'; '.join(f'{judged} {rivals}' for judged, rivals in against)}. It {place} in the 90 % model confidence "
-            f"set ({', '.join(stays)}). Its 90 % interval held {_percent(intervals['coverage_90'])} of the outcomes, "
-            f"{inside} 88 to 92 %; in the worst year, {worst['year']}, {_percent(worst['coverage'])}.</p>"
+            f"{'; '.join(f'{judged} {rivals}' for judged, rivals in against)}. The 90 % model confidence set holds "
+            f"{stay} of {len(scores['models'])} models, the ensemble {place} them. Its 90 % interval held "
+            f"{_percent(intervals['coverage_90'])} of the outcomes, {inside} 88 to 92 %; in the worst year, "
+            f"{worst['year']}, {_percent(worst['coverage'])}.</p>"
         )
-    controls = _grouped((s["control"]["verdict"], _at(h)) for h, s in horizons.items())
-    told = "; ".join(f"{where} it {escape(verdict)}" for verdict, where in controls)
-    parts.append(f"<p><strong>Return control.</strong> {told[0].upper()}{told[1:]}.</p>")
+    parts.append(f"<p><strong>Return control.</strong> {_control_verdict(report)}</p>")
     parts.append(
         f'<p class="note">n ×: QLIKE as a multiple of the rival\'s, below 1 is better. “Significantly” means at '
-        f"{_percent(SIGNIFICANCE, 0)} in a one-sided Diebold-Mariano test of QLIKE; “better” takes Holm's adjustment for "
-        "the ensemble being tested beside its members.</p>"
+        f"{_percent(SIGNIFICANCE, 0)} in a one-sided Diebold-Mariano test of QLIKE; “better” takes Holm's "
+        "adjustment for the ensemble being tested beside its members. Best HAR is chosen with hindsight.</p>"
     )
     return "".join(parts)
 
@@ -142,7 +142,7 @@ def _scores(report: dict[str, Any], horizon: str) -> str:
         ]
         for row in scores["models"]
     ]
-    head = ["model", "QLIKE", f"MSE × 10<sup>{_minus(str(exponent))}</sup>", "log R²", "90 % MCS"]
+    head = ["model", "QLIKE", f"MSE ({_power(exponent)})", "log R²", "90 % MCS"]
     table = _table(
         f"Scores {_ahead(horizon).lower()}, best QLIKE first",
         [*head, *(f"÷ {name}" for name in _RIVALS.values())],
@@ -233,7 +233,7 @@ def _intervals(report: dict[str, Any]) -> str:
                 *(f"{found['pinball'][level] / 10.0**exponent:.3f}" for level in levels),
             ]
         )
-    pinball = [f"pinball {_percent(float(level), 0)} × 10<sup>{_minus(str(exponent))}</sup>" for level in levels]
+    pinball = [f"pinball {_percent(float(level), 0)} ({_power(exponent)})" for level in levels]
     head = ["forecast", "90 % covers", "50 % covers", "worst year (90 %)", "Winkler 90 % (log)", *pinball]
     note = (
         "<p class=note>Intervals of the ensemble's variance. Pinball losses are in units of variance, Winkler's score "
@@ -270,9 +270,7 @@ def _ablations(report: dict[str, Any]) -> str:
                     f"{row['qlike']:.4f}",
                     f"{test['ratio']:.3f}",
                     _signed(test["t"]),
-                    {"significantly better": "it hurts", "significantly worse": "it helps"}.get(
-                        _judged(test), "unclear"
-                    ),
+                    _WORTH.get(_judged(test), "unclear"),
                 ]
             )
         head = [
@@ -303,15 +301,20 @@ def _control(report: dict[str, Any]) -> str:
                 _percent(control["directional_accuracy"]),
                 _percent(control["always_up"]),
                 _p(control["pesaran_timmermann_p"]),
-                escape(control["verdict"]),
             ]
         )
-    head = ["forecast", "R² against a constant", "DM t", "signs right", "“always up” right", "PT p", "it"]
+    head = ["forecast", "R² against a constant", "DM t", "signs right", "“always up” right", "PT p"]
     note = (
         "<p class=note>The features of the variance models, asked for the next log-return. Little or nothing should "
         "be found; a clear success would point to a leak. PT: Pesaran-Timmermann test of the signs.</p>"
     )
-    return _table("Return control", head, rows) + note
+    return f"<p>{_control_verdict(report)}</p>" + _table("Return control", head, rows) + note
+
+
+def _control_verdict(report: dict[str, Any]) -> str:
+    verdicts = _grouped((s["control"]["verdict"], _at(h)) for h, s in report["horizons"].items())
+    told = "; ".join(f"{where} it {escape(verdict)}" for verdict, where in verdicts)
+    return f"{told[0].upper()}{told[1:]}."
 
 
 def _panel(report: dict[str, Any]) -> str:
@@ -407,6 +410,10 @@ def _minus(text: str) -> str:
     return text.replace("-", "−")
 
 
+def _power(exponent: int) -> str:
+    return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
 def _bars(horizon: str | int) -> str:
     return f"{horizon} bar" if int(horizon) == 1 else f"{horizon} bars"
 
@@ -452,7 +459,8 @@ _CSS = """
 :root { color-scheme: light dark; --ink: #1c2430; --paper: #ffffff; --soft: #5b6675; --line: #d9dee5; --mark: #eef4fb;
   --series-1: #0b62a8; --series-2: #c2500a; --series-3: #5a7d1c; --better: #0a6b3d; --worse: #a8231f; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e8ee; --paper: #14181e; --soft: #9aa6b5; --line: #343c47;
-  --mark: #1d2938; --series-1: #5fb0f2; --series-2: #f59a55; --series-3: #a9cf5f; --better: #58cf95; --worse: #ff8a83; } }
+  --mark: #1d2938; --series-1: #5fb0f2; --series-2: #f59a55; --series-3: #a9cf5f; --better: #58cf95;
+  --worse: #ff8a83; } }
 @media print { :root { --ink: #000000; --paper: #ffffff; --soft: #444444; --line: #cccccc; --mark: #f0f0f0;
   --series-1: #0b62a8; --series-2: #c2500a; --series-3: #5a7d1c; --better: #0a6b3d; --worse: #a8231f; }
   figure, tr, p, li { break-inside: avoid; } h2 { break-after: avoid; } table { font-size: 7.5pt; }
@@ -473,7 +481,7 @@ table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tab
 caption { text-align: left; padding: .2rem 0; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top;
   white-space: nowrap; }
-thead th { vertical-align: bottom; }
+thead th { vertical-align: bottom; white-space: normal; max-width: 6.5rem; }
 th:first-child { text-align: left; position: sticky; left: 0; background: var(--paper); }
 .marked > * { background: var(--mark) !important; font-weight: 600; }
 .better { color: var(--better); } .worse { color: var(--worse); }
@@ -482,5 +490,5 @@ figure { margin: 0 0 1.4rem; }
 svg { width: 100%; max-width: 34rem; height: auto; stroke-linejoin: round; }
 summary { cursor: pointer; }
 @media (max-width: 34rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; }
-  th:first-child { max-width: 38vw; white-space: normal; overflow-wrap: anywhere; } }
+  th:first-child { min-width: 6rem; max-width: 40vw; white-space: normal; overflow-wrap: break-word; } }
 """

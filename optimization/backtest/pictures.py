@@ -10,8 +10,6 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
@@ -30,7 +28,7 @@ _INK, _FAINT, _SERIES = "#010101", "#020202", ("#030303", "#040404", "#050505")
 _VARIABLES = {_INK: "--ink", _FAINT: "--line", **{c: f"--series-{i}" for i, c in enumerate(_SERIES, 1)}}
 _DASHES = ("-", "--", "-.")
 _SIZE = (4.8, 3.1)  # inches; small, so that text stays legible on a phone
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "wavecast",
     "figure.facecolor": "none",
@@ -52,17 +50,19 @@ _STYLE = {
     "legend.borderpad": 0.0,
     "legend.handlelength": 1.8,
     "lines.linewidth": 1.4,
+    "date.converter": "concise",
     "timezone": "UTC",
 }
 
 
 def bars_per_year(timestamps: NDArray[np.int64]) -> int:
-    """Bars a year as counted in the data, which annualises its volatility; ``timestamps`` in ns, several symbols too."""
+    """Bars a year as counted in the data, to annualise its volatility; int64 ``timestamps`` in ns, repeats allowed."""
     stamps = np.unique(timestamps)
     years = (stamps[-1] - stamps[0]) / (365.25 * 86_400e9)
-    return max(1, round((len(stamps) - 1) / years))
+    return max(1, round(float((len(stamps) - 1) / years)))
 
 
+@mpl.rc_context(_STYLE)
 def loss_difference(result: BacktestResult, h: int) -> str:
     """Cumulative QLIKE of the ensemble minus that of LHAR, best HAR and linear; mean over the symbols."""
     rows = result.rows
@@ -71,18 +71,17 @@ def loss_difference(result: BacktestResult, h: int) -> str:
     ends = _thinned(len(rows) - 1 - last)
     dates = rows.timestamps[ends].astype("datetime64[ns]")
     loss = qlike(realised, result.variance[ENSEMBLE][:, h])
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes(_ahead(h), "cumulative QLIKE difference")
-        axes.axhline(0.0, color=_INK, linewidth=0.8)
-        for (rival, label), colour, dash in zip(_LOSS_RIVALS.items(), _SERIES, _DASHES, strict=True):
-            total = np.nancumsum(loss - qlike(realised, result.variance[rival][:, h])) / len(np.unique(rows.symbol))
-            axes.plot(dates, total[ends], dash, color=colour, label=f"minus {label}")
-        _date_axis(axes)
-        _legend(axes)
-        alt = f"Line chart of the cumulative QLIKE of the ensemble minus its rivals, {_ahead(h)}, {_span(stamps)}"
-        return _svg(figure, f"loss-{h}", alt)
+    figure, axes = _axes(f"Ensemble minus rivals, {_ahead(h)}", "cumulative QLIKE difference")
+    axes.axhline(0.0, color=_INK, linewidth=0.8)
+    for (rival, label), colour, dash in zip(_LOSS_RIVALS.items(), _SERIES, _DASHES, strict=True):
+        total = np.nancumsum(loss - qlike(realised, result.variance[rival][:, h])) / len(np.unique(rows.symbol))
+        axes.plot(dates, total[ends], dash, color=colour, label=label)
+    _legend(axes)
+    alt = f"Line chart of the cumulative QLIKE of the ensemble minus its rivals, {_ahead(h)}, {_span(stamps)}"
+    return _svg(figure, f"loss-{h}", alt)
 
 
+@mpl.rc_context(_STYLE)
 def recent_forecasts(result: BacktestResult, h: int) -> str:
     """Annualised volatility of the first symbol's last origins: realised, forecast, 90 % and 50 % bands, log scale."""
     rows = result.rows
@@ -92,74 +91,71 @@ def recent_forecasts(result: BacktestResult, h: int) -> str:
     quantiles = _annualised(result.quantiles[places, h], scale)
     forecast = _annualised(result.variance[ENSEMBLE][places, h], scale)
     realised = _annualised(np.where(rows.realised[places, h] > 0.0, rows.realised[places, h], np.nan), scale)
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes(_ahead(h), "volatility, % a year")
-        for low, label, alpha in ((0, "90 % band", 0.18), (1, "50 % band", 0.3)):
-            lower, upper = quantiles[:, low], quantiles[:, -1 - low]
-            axes.fill_between(dates, lower, upper, color=_SERIES[0], alpha=alpha, linewidth=0.0, label=label)
-        axes.plot(dates, forecast, color=_SERIES[0], label="forecast")
-        axes.plot(dates, realised, ".", color=_SERIES[1], markersize=3.5, label="realised")
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        _date_axis(axes)
-        _legend(axes)
-        alt = (
-            f"Volatility forecast {_ahead(h)} with bands, and what was realised, at the last {len(places)} origins, "
-            f"{_span(rows.timestamps[places])}"
-        )
-        return _svg(figure, f"recent-{h}", alt)
+    figure, axes = _axes(f"Forecast {_ahead(h)}", "volatility, % a year")
+    for low, label, alpha in ((0, "90 % band", 0.18), (1, "50 % band", 0.3)):
+        lower, upper = quantiles[:, low], quantiles[:, -1 - low]
+        axes.fill_between(dates, lower, upper, color=_SERIES[0], alpha=alpha, linewidth=0.0, label=label)
+    axes.plot(dates, forecast, color=_SERIES[0], label="forecast")
+    axes.plot(dates, realised, ".", color=_SERIES[1], markersize=3.5, label="realised")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    _legend(axes)
+    alt = (
+        f"Volatility forecast {_ahead(h)} with bands, and what was realised, at the last {len(places)} origins, "
+        f"{_span(rows.timestamps[places])}"
+    )
+    return _svg(figure, f"recent-{h}", alt)
 
 
+@mpl.rc_context(_STYLE)
 def yearly_coverage(report: dict[str, Any]) -> str:
     """Coverage of the 90 % interval by calendar year, both horizons, over the band from 88 to 92 %."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes("90 % interval, by year", "realised inside")
-        axes.axhspan(0.88, 0.92, color=_FAINT, alpha=0.6, linewidth=0.0, label="88 to 92 %")
-        axes.axhline(0.9, color=_INK, linewidth=0.8, label="nominal 90 %")
-        for colour, marker, (horizon, scores) in zip(_SERIES, "os", report["horizons"].items(), strict=False):
-            by_year = scores["intervals"]["by_year"]
-            years, shares = [row["year"] for row in by_year], [row["coverage"] for row in by_year]
-            axes.plot(years, shares, f"{marker}-", color=colour, markersize=4.0, linewidth=0.8, label=_bars(horizon))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-        _legend(axes)
-        return _svg(figure, "coverage", "Share of realised variances inside the 90 % interval by year; table below")
+    figure, axes = _axes("90 % interval, by year", "realised inside")
+    axes.axhspan(0.88, 0.92, color=_FAINT, alpha=0.6, linewidth=0.0, label="88 to 92 %")
+    axes.axhline(0.9, color=_INK, linewidth=0.8, label="nominal 90 %")
+    for colour, marker, (horizon, scores) in zip(_SERIES, "os", report["horizons"].items(), strict=False):
+        by_year = scores["intervals"]["by_year"]
+        years, shares = [row["year"] for row in by_year], [row["coverage"] for row in by_year]
+        axes.plot(years, shares, f"{marker}-", color=colour, markersize=4.0, linewidth=0.8, label=_bars(horizon))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    _legend(axes)
+    return _svg(figure, "coverage", "Share of realised variances inside the 90 % interval by year; table below")
 
 
+@mpl.rc_context(_STYLE)
 def calibration(report: dict[str, Any]) -> str:
     """Observed share at or below each forecast quantile against its nominal level, both horizons."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes("Calibration", "observed share below")
-        axes.plot([0.0, 1.0], [0.0, 1.0], color=_INK, linewidth=0.8, label="perfect")
-        for colour, size, (horizon, scores) in zip(_SERIES, (5.0, 9.0), report["horizons"].items(), strict=False):
-            points = scores["intervals"]["calibration"]
-            levels, observed = [row["level"] for row in points], [row["observed"] for row in points]
-            axes.plot(levels, observed, "o", color=colour, markersize=size, fillstyle="none", label=_bars(horizon))
-        axes.set_xlabel("nominal level of the quantile")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-        _legend(axes)
-        return _svg(figure, "calibration", "Observed against nominal share below each forecast quantile")
+    figure, axes = _axes("Calibration", "observed share below")
+    axes.plot([0.0, 1.0], [0.0, 1.0], color=_INK, linewidth=0.8, label="perfect")
+    for colour, size, (horizon, scores) in zip(_SERIES, (5.0, 9.0), report["horizons"].items(), strict=False):
+        points = scores["intervals"]["calibration"]
+        levels, observed = [row["level"] for row in points], [row["observed"] for row in points]
+        axes.plot(levels, observed, "o", color=colour, markersize=size, fillstyle="none", label=_bars(horizon))
+    axes.set_xlabel("nominal level of the quantile")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    _legend(axes)
+    return _svg(figure, "calibration", "Observed against nominal share below each forecast quantile")
 
 
+@mpl.rc_context(_STYLE)
 def ensemble_weights(result: BacktestResult) -> str:
     """Weights of the members in force over the reported origins."""
     first, last = result.rows.timestamps[[0, -1]]
     begins = np.array([at for at, _ in result.weights])
     used = [*range(max(0, int(np.searchsorted(begins, first, side="right")) - 1), len(begins))]
     dates = np.clip([*begins[used], last], first, None).astype("datetime64[ns]")
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes("Ensemble weights", "weight")
-        for member, colour, dash in zip(sorted(result.weights[0][1]), _SERIES, _DASHES, strict=True):
-            weights = [result.weights[i][1][member] for i in used]
-            axes.step(dates, [*weights, weights[-1]], dash, where="post", color=colour, label=member)
-        axes.set_ylim(0.0, 1.0)
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
-        _date_axis(axes)
-        _legend(axes)
-        return _svg(figure, "weights", f"Weight of each member in the ensemble, {_span(result.rows.timestamps)}")
+    figure, axes = _axes("Ensemble weights", "weight")
+    for member, colour, dash in zip(sorted(result.weights[0][1]), _SERIES, _DASHES, strict=True):
+        weights = [result.weights[i][1][member] for i in used]
+        axes.step(dates, [*weights, weights[-1]], dash, where="post", color=colour, label=member)
+    axes.set_ylim(0.0, 1.0)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    _legend(axes)
+    return _svg(figure, "weights", f"Weight of each member in the ensemble, {_span(result.rows.timestamps)}")
 
 
 def _axes(title: str, label: str) -> tuple[Figure, Axes]:
@@ -168,12 +164,6 @@ def _axes(title: str, label: str) -> tuple[Figure, Axes]:
     axes.set_title(title, pad=20.0, fontweight="bold")
     axes.set_ylabel(label)
     return figure, axes
-
-
-def _date_axis(axes: Axes) -> None:
-    locator = AutoDateLocator(maxticks=7)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
 def _legend(axes: Axes) -> None:
@@ -187,7 +177,7 @@ def _annualised(variance: NDArray[np.float64], bars: int) -> NDArray[np.float64]
 def _thinned(places: NDArray[np.int64]) -> NDArray[np.int64]:
     if len(places) <= MOST_POINTS:
         return places
-    return places[np.linspace(0, len(places) - 1, MOST_POINTS).round().astype(int)]
+    return np.asarray(places[np.linspace(0, len(places) - 1, MOST_POINTS).round().astype(int)])
 
 
 def _bars(horizon: int | str) -> str:
@@ -206,7 +196,7 @@ def _span(stamps: NDArray[np.int64]) -> str:
 def _svg(figure: Figure, name: str, alt: str) -> str:
     """The figure without what would clash or weigh in a page: prologue, metadata, global style, shared ids."""
     out = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(out, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = out.getvalue()
     body = text[text.index(">", text.index("<svg")) + 1 :]
     body = re.sub(r"<defs>\s*<style.*?</defs>", "", body, flags=re.DOTALL)

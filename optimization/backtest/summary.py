@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -19,28 +20,29 @@ def print_summary(report: dict[str, Any]) -> None:
         f"proxy {report['settings']['proxy']}"
     )
     for horizon, scores in report["horizons"].items():
-        table = Table(title=f"QLIKE, {horizon} bar{'s' if horizon != '1' else ''} ahead (DM t: negative = better)")
-        table.add_column("model")
-        for column in ("QLIKE", "log R²", "/ LHAR", "t LHAR", "t best HAR", "t GJR", "t EWMA", "t linear", "90 % MCS"):
-            table.add_column(column, justify="right")
+        console.print(f"\n[bold]{horizon} bar{'s' if horizon != '1' else ''} ahead[/bold]: QLIKE, its ratio to LHAR,")
+        console.print("and Diebold-Mariano t against five rivals (negative = better than the rival)")
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        table.add_column("model", no_wrap=True)
+        for column in ("QLIKE", "/LHAR", "LHAR", "best HAR", "GJR", "EWMA", "linear", "MCS"):
+            table.add_column(column, justify="right", no_wrap=True)
         for row in scores["models"]:
             against = row["against"]
             table.add_row(
                 row["model"],
                 f"{row['qlike']:.4f}",
-                f"{row['log_r2']:.3f}",
                 f"{against['lhar']['ratio']:.3f}" if "lhar" in against else "",
                 *(_t(against, rival) for rival in ("lhar", "best_har", "gjr", "ewma", "linear")),
-                "stays" if row["in_confidence_set"] else "",
+                "in" if row["in_confidence_set"] else "",
                 style="bold" if row["model"] == ENSEMBLE else None,
             )
         console.print(table)
         intervals, control = scores["intervals"], scores["control"]
         worst = intervals["worst_year"]
         console.print(
-            f"90 % interval covers {intervals['coverage_90']:.1%}, worst year {worst['year']} {worst['coverage']:.1%}; "
-            f"return control: R² {control['r2_against_constant']:+.2%}, it {control['verdict']}"
+            f"90 % interval covers {intervals['coverage_90']:.1%}, worst year {worst['year']} {worst['coverage']:.1%}"
         )
+        console.print(f"return control: R² {control['r2_against_constant']:+.2%}, it {control['verdict']}")
 
 
 def _t(against: dict[str, Any], rival: str) -> str:

@@ -6,6 +6,7 @@ leading seed axis, so that one pass over a batch serves them all. A member is th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ class GraphWriter:
     def constant(self, value: Tensor | NDArray[Any]) -> str:
         """Store a constant; returns its name."""
         name = f"constant_{len(self.initializers)}"
-        self.initializers.append(numpy_helper.from_array(np.array(value, order="C"), name))
+        array = value.numpy() if isinstance(value, Tensor) else value
+        self.initializers.append(numpy_helper.from_array(np.array(array, order="C"), name))
         return name
 
     def append(self, operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
@@ -226,7 +228,8 @@ class NetworkLearner:
 
 def normalise(x: Tensor) -> Tensor:
     """Layer normalisation without weights: a linear map follows it everywhere."""
-    return functional.layer_norm(x, x.shape[-1:], eps=NORM_EPSILON)
+    out: Tensor = functional.layer_norm(x, x.shape[-1:], eps=NORM_EPSILON)
+    return out
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -238,7 +241,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def uniform(generator: torch.Generator, *shape: int, fan_in: int) -> Tensor:
     """Uniform in ±1/sqrt(fan_in), float32 (K, *shape): torch's own start of a linear map."""
     unit = torch.rand(SEEDS, *shape, generator=generator, dtype=torch.float32)
-    return (2.0 * unit - 1.0) / fan_in**0.5
+    return (2.0 * unit - 1.0) / math.sqrt(fan_in)
 
 
 def _outputs(network: Network, parameters: Parameters, x: Tensor, dropout: Dropout) -> Tensor:

@@ -86,15 +86,19 @@ class RouterModel(V2Model):
         NotReady
             If an answer differs.
         """
-        await replay_when_possible(self._forecast, self._golden, self.version)
+
+        async def possible() -> bool:
+            return await self._ready_members() == len(self._peers)
+
+        await replay_when_possible(self._forecast, self._golden, self.version, possible)
         self.ready = True
 
     async def healthy(self) -> bool:
         """Whether the golden replay passed and enough members are ready."""
-        if not self.ready:
-            return False
-        found = await asyncio.gather(*(peer.ready(kind) for kind, peer in self._peers.items()))
-        return sum(found) >= self._min_members
+        return bool(self.ready) and await self._ready_members() >= self._min_members
+
+    async def _ready_members(self) -> int:
+        return sum(await asyncio.gather(*(peer.ready(kind) for kind, peer in self._peers.items())))
 
     async def predict(self, payload: Request, headers: Mapping[str, str] | None = None) -> Response:
         """Answer feature blocks with the tensors of `forecast_outputs`."""

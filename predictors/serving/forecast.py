@@ -100,8 +100,9 @@ class WavecastModel(V2Model):
         NotReady
             If an answer differs.
         """
-        if not self.ready:
-            await replay_when_possible(self._forecast, self._golden, self.version)
+        if self._router is not None:
+            possible = partial(self._router.ready, MODEL)
+            await replay_when_possible(self._forecast, self._golden, self.version, possible)
             self.ready = True
 
     async def healthy(self) -> bool:

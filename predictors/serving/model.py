@@ -93,7 +93,9 @@ class V2Model(Model):  # type: ignore[misc]  # kserve ships no types
                 async with asyncio.timeout(budget):
                     response = await self.predict(replace(request, deadline=deadline))
         except TimeoutError as late:
-            raise DeadlineExceeded(f"model '{self.name}' did not answer within {budget:.6g} s") from late
+            raise DeadlineExceeded(
+                f"model '{self.name}' did not answer before its deadline of {budget:.6g} s"
+            ) from late
         check_answer(response, self.name)
         return response
 

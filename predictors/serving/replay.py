@@ -62,8 +62,17 @@ async def replay_release(forecast: Forecast, golden: Mapping[str, NDArray[Any]],
                 )
 
 
-async def replay_when_possible(forecast: Forecast, golden: Mapping[str, NDArray[Any]], release: str) -> None:
+async def replay_when_possible(
+    forecast: Forecast, golden: Mapping[str, NDArray[Any]], release: str, possible: Callable[[], Awaitable[bool]]
+) -> None:
     """The same where members are other processes that may still be starting: wait for them.
+
+    Parameters
+    ----------
+    forecast, golden, release
+        As for `replay_release`.
+    possible
+        Whether the other processes say that they are ready.
 
     Raises
     ------
@@ -71,8 +80,9 @@ async def replay_when_possible(forecast: Forecast, golden: Mapping[str, NDArray[
         If an answer differs by more than the tolerance.
     """
     while True:
-        try:
-            return await replay_release(forecast, golden, release)
-        except MembersMissing as wait:
-            _log.debug("waiting for members", reason=str(wait))
-            await asyncio.sleep(_RETRY_S)
+        if await possible():
+            try:
+                return await replay_release(forecast, golden, release)
+            except MembersMissing as wait:
+                _log.warning("waiting for members", reason=str(wait))
+        await asyncio.sleep(_RETRY_S)

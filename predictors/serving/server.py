@@ -77,7 +77,8 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve ships no types
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        listener = self._bind()
+        listener = self._bind(self.http_port)
+        self.http_port = listener.getsockname()[1]
         grpc_server = await self._start_grpc(registry)
         add_routes(app, registry, self._worker, self._settings.max_bytes)
         config = uvicorn.Config(
@@ -116,17 +117,15 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve ships no types
             if stopped in done or serving in done:
                 return
 
-    def _bind(self) -> socket.socket:
+    def _bind(self, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in self._settings.host else socket.AF_INET
         try:
-            listener = socket.create_server((self._settings.host, self.http_port), family=family, backlog=2048)
+            return socket.create_server((self._settings.host, port), family=family, backlog=2048)
         except OSError as wrong:
             raise WavecastError(
-                f"cannot listen on {self._settings.host}:{self.http_port}: {os.strerror(wrong.errno or 0).lower()}; "
-                "choose another port"
+                f"cannot listen on {self._settings.host}:{port}: {os.strerror(wrong.errno or 0).lower()}; "
+                "choose another address or port"
             ) from wrong
-        self.http_port = listener.getsockname()[1]
-        return listener
 
     async def _start_grpc(self, registry: Registry) -> grpc.aio.Server:
         server = grpc.aio.server(
@@ -138,13 +137,8 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve ships no types
         )
         add_GRPCInferenceServiceServicer_to_server(V2Servicer(registry), server)
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-        try:
-            self.grpc_port = server.add_insecure_port(f"{host}:{self.grpc_port}")
-        except RuntimeError as wrong:
-            raise WavecastError(
-                f"cannot listen on {host}:{self.grpc_port} for gRPC: address already in use or not allowed; "
-                "choose another port"
-            ) from wrong
+        self._bind(self.grpc_port).close()  # gRPC takes no socket and does not say why it failed
+        self.grpc_port = server.add_insecure_port(f"{host}:{self.grpc_port}")
         await server.start()
         return server
 
