@@ -29,7 +29,7 @@ def calibrate(forecasts: Mapping[str, NDArray[np.float64]], log_target: NDArray[
     Parameters
     ----------
     forecasts
-        By member, float64 (N, H) out-of-fold log-variances, in order of time.
+        By member, float64 (N, H) out-of-fold log-variances, in order of time; NaN where none was made.
     log_target
         float64 (N, H); NaN where a horizon has not matured.
 
@@ -37,6 +37,8 @@ def calibrate(forecasts: Mapping[str, NDArray[np.float64]], log_target: NDArray[
     -------
     By `subset_key`.
     """
+    made = np.logical_and.reduce([np.isfinite(values) for values in forecasts.values()])
+    log_target = np.where(made, log_target, np.nan)
     weights = member_weights(forecasts, log_target)
     out = {}
     for kinds in subsets(forecasts):

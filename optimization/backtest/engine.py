@@ -193,8 +193,8 @@ def combine_walk(
     variance = {name: np.full(log_ensemble.shape, np.nan) for name in (ENSEMBLE, *members, *others)}
     weights = []
     for refit, end in pairwise((*plan.calibrated_at, len(timeline))):
-        known = np.where(made & (rows.matured <= refit), rows.log_target, np.nan)
-        if not np.isfinite(known).any(axis=0).all():
+        known = np.where(rows.matured <= refit, rows.log_target, np.nan)
+        if not (made & np.isfinite(known)).any(axis=0).all():
             continue  # no forecast has matured yet; such origins are never reported
         ahead = (rows.origin >= refit) & (rows.origin < end)
         calibrations = calibrate(members, known)

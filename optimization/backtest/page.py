@@ -11,6 +11,7 @@ from optimization.backtest.engine import ENSEMBLE, LINEAR, BacktestResult
 from optimization.backtest.pictures import (
     RECENT_ORIGINS,
     bars_per_year,
+    bars_text,
     calibration,
     ensemble_weights,
     loss_difference,
@@ -80,16 +81,16 @@ def render_page(report: dict[str, Any], result: BacktestResult) -> str:
 def _facts(report: dict[str, Any]) -> str:
     data, settings = report["data"], report["settings"]
     scored = "; ".join(
-        f"{scores['scored']:,} scored and {scores['skipped']:,} skipped at {_bars(horizon)}"
+        f"{scores['scored']:,} scored and {scores['skipped']:,} skipped at {bars_text(horizon)}"
         for horizon, scores in report["horizons"].items()
     )
     unconverged = sum(report["garch_refits_unconverged"].values())
-    fit = "one fit (quick run)" if settings["quick"] else f"refitted every {_bars(settings['refit_every'])}"
+    fit = "one fit (quick run)" if settings["quick"] else f"refitted every {bars_text(settings['refit_every'])}"
     start = f"started at {escape(settings['start'])}, " if settings["start"] else ""
     facts = {
         "Period": f"{data['first_origin']} to {data['last_origin']} ({data['origins']:,} forecast origins)",
         "Data": f"{data['bars']:,} bars of {_symbols(data['symbols'])}; fingerprint {data['fingerprint'][:12]}",
-        "Target": f"variance by the proxy <code>{escape(settings['proxy'])}</code>, without overnight gaps",
+        "Target": f"variance by the proxy <code>{escape(settings['proxy'])}</code>, mean a bar, not annualised",
         "Settings": f"{start}{fit}, seed {settings['seed']}",
         "Scored": f"{scored} (outcome not known yet, or a realised variance of 0)",
         "Floored": f"{data['floored_origins']:,} origins look back on bars whose variance was floored",
@@ -397,7 +398,7 @@ def _against(test: dict[str, Any] | None) -> str:
 
 
 def _signed(t: float | None) -> str:
-    return "n/a" if t is None else _minus(f"{t:+.1f}")
+    return "n/a" if t is None else _minus(f"{round(t, 1) + 0.0:+.1f}")
 
 
 def _p(value: float | None) -> str:
@@ -414,16 +415,12 @@ def _power(exponent: int) -> str:
     return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def _bars(horizon: str | int) -> str:
-    return f"{horizon} bar" if int(horizon) == 1 else f"{horizon} bars"
-
-
 def _ahead(horizon: str) -> str:
-    return f"{_bars(horizon)} ahead"
+    return f"{bars_text(horizon)} ahead"
 
 
 def _at(horizon: str) -> str:
-    return f"at {_bars(horizon)}"
+    return f"at {bars_text(horizon)}"
 
 
 def _percent(share: float, digits: int = 1) -> str:
@@ -461,10 +458,6 @@ _CSS = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e8ee; --paper: #14181e; --soft: #9aa6b5; --line: #343c47;
   --mark: #1d2938; --series-1: #5fb0f2; --series-2: #f59a55; --series-3: #a9cf5f; --better: #58cf95;
   --worse: #ff8a83; } }
-@media print { :root { --ink: #000000; --paper: #ffffff; --soft: #444444; --line: #cccccc; --mark: #f0f0f0;
-  --series-1: #0b62a8; --series-2: #c2500a; --series-3: #5a7d1c; --better: #0a6b3d; --worse: #a8231f; }
-  figure, tr, p, li { break-inside: avoid; } h2 { break-after: avoid; } table { font-size: 7.5pt; }
-  details::details-content { content-visibility: visible; } @page { margin: 14mm; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; }
 main { max-width: 68rem; margin: 0 auto; padding: 1rem; }
@@ -491,4 +484,9 @@ svg { width: 100%; max-width: 34rem; height: auto; stroke-linejoin: round; }
 summary { cursor: pointer; }
 @media (max-width: 34rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; }
   th:first-child { min-width: 6rem; max-width: 40vw; white-space: normal; overflow-wrap: break-word; } }
+@media print { :root { --ink: #000000; --paper: #ffffff; --soft: #444444; --line: #cccccc; --mark: #f0f0f0;
+  --series-1: #0b62a8; --series-2: #c2500a; --series-3: #5a7d1c; --better: #0a6b3d; --worse: #a8231f; }
+  figure, tr, p, li { break-inside: avoid; } h2 { break-after: avoid; } table { font-size: 7.5pt; }
+  th, td { padding: .15rem .3rem; }
+  details::details-content { content-visibility: visible; } @page { margin: 14mm; } }
 """

@@ -19,8 +19,6 @@ from optimization.metrics.losses import qlike
 from optimization.rows import HORIZONS
 
 RECENT_ORIGINS = 250
-MOST_POINTS = 1000
-"""Points of a line; more are not seen at this size."""
 
 _LOSS_RIVALS = {"lhar": "LHAR", "best_har": "best HAR", LINEAR: "linear"}
 # Colours that nobody would draw with; the page replaces them, so that it can be light or dark.
@@ -62,13 +60,18 @@ def bars_per_year(timestamps: NDArray[np.int64]) -> int:
     return max(1, round(float((len(stamps) - 1) / years)))
 
 
+def bars_text(horizon: int | str) -> str:
+    """``1 bar``, ``5 bars``."""
+    return f"{horizon} bar" if int(horizon) == 1 else f"{horizon} bars"
+
+
 @mpl.rc_context(_STYLE)
 def loss_difference(result: BacktestResult, h: int) -> str:
     """Cumulative QLIKE of the ensemble minus that of LHAR, best HAR and linear; mean over the symbols."""
     rows = result.rows
     realised = rows.realised[:, h]
     stamps, last = np.unique(rows.timestamps[::-1], return_index=True)
-    ends = _thinned(len(rows) - 1 - last)
+    ends = len(rows) - 1 - last
     dates = rows.timestamps[ends].astype("datetime64[ns]")
     loss = qlike(realised, result.variance[ENSEMBLE][:, h])
     figure, axes = _axes(f"Ensemble minus rivals, {_ahead(h)}", "cumulative QLIKE difference")
@@ -118,7 +121,7 @@ def yearly_coverage(report: dict[str, Any]) -> str:
     for colour, marker, (horizon, scores) in zip(_SERIES, "os", report["horizons"].items(), strict=False):
         by_year = scores["intervals"]["by_year"]
         years, shares = [row["year"] for row in by_year], [row["coverage"] for row in by_year]
-        axes.plot(years, shares, f"{marker}-", color=colour, markersize=4.0, linewidth=0.8, label=_bars(horizon))
+        axes.plot(years, shares, f"{marker}-", color=colour, markersize=4.0, linewidth=0.8, label=bars_text(horizon))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     _legend(axes)
@@ -133,7 +136,7 @@ def calibration(report: dict[str, Any]) -> str:
     for colour, size, (horizon, scores) in zip(_SERIES, (5.0, 9.0), report["horizons"].items(), strict=False):
         points = scores["intervals"]["calibration"]
         levels, observed = [row["level"] for row in points], [row["observed"] for row in points]
-        axes.plot(levels, observed, "o", color=colour, markersize=size, fillstyle="none", label=_bars(horizon))
+        axes.plot(levels, observed, "o", color=colour, markersize=size, fillstyle="none", label=bars_text(horizon))
     axes.set_xlabel("nominal level of the quantile")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
@@ -174,18 +177,8 @@ def _annualised(variance: NDArray[np.float64], bars: int) -> NDArray[np.float64]
     return 100.0 * np.sqrt(variance * bars)
 
 
-def _thinned(places: NDArray[np.int64]) -> NDArray[np.int64]:
-    if len(places) <= MOST_POINTS:
-        return places
-    return np.asarray(places[np.linspace(0, len(places) - 1, MOST_POINTS).round().astype(int)])
-
-
-def _bars(horizon: int | str) -> str:
-    return f"{horizon} bar" if int(horizon) == 1 else f"{horizon} bars"
-
-
 def _ahead(h: int) -> str:
-    return f"{_bars(HORIZONS[h])} ahead"
+    return f"{bars_text(HORIZONS[h])} ahead"
 
 
 def _span(stamps: NDArray[np.int64]) -> str:

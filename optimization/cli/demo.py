@@ -95,7 +95,22 @@ def _ready(rest: str) -> bool:
 
 
 def _ask(bars: str, rest: str, grpc: str) -> None:
-    """One forecast over REST and one over gRPC, side by side; they must be the same bits."""
-    from optimization.cli.asked import show_answers
+    """Ask for one forecast over REST and one over gRPC; they are the same bits."""
+    import pandas as pd
+    from rich.console import Console
+    from rich.table import Table
 
-    show_answers(bars, rest, grpc)
+    from predictors.client import Client
+    from predictors.core.errors import WavecastError
+
+    table = pd.read_csv(bars)
+    with Client(rest) as over_rest, Client(grpc, protocol="grpc") as over_grpc:
+        answers = {"V2 REST": over_rest.forecast(table), "V2 gRPC": over_grpc.forecast(table)}
+    shown = Table("protocol", "bars ahead", "variance per bar", "annualised volatility", "members")
+    for protocol, answer in answers.items():
+        for row in answer.itertuples():
+            shown.add_row(protocol, str(row.horizon), repr(row.variance), f"{row.volatility:.2%}", str(row.members))
+    Console().print(shown)
+    if not answers["V2 REST"].equals(answers["V2 gRPC"]):
+        raise WavecastError("REST and gRPC answered differently")
+    click.echo("REST and gRPC answered the same bits")

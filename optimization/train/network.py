@@ -23,6 +23,7 @@ from torch.nn import functional
 from optimization.train.backbone import CLIP
 from optimization.train.export import RESIDUAL
 from optimization.train.learner import Fitted
+from predictors.core.errors import InvalidInput
 
 SEEDS = 5
 BATCH_ROWS = 256
@@ -182,7 +183,17 @@ class NetworkLearner:
 
         The result depends on the numbers, ``seed`` and ``previous`` alone: torch's global random
         state is neither read nor moved, and sums run on one thread, in one order.
+
+        Raises
+        ------
+        InvalidInput
+            If the sequence block has fewer bars than the network reads.
         """
+        if sequence.shape[1] < self.network.bars:
+            raise InvalidInput(
+                f"{self.kind}: the sequence block has {sequence.shape[1]} bars, it reads {self.network.bars}; "
+                "raise sequence_bars of the feature spec"
+            )
         with _one_thread(), torch.enable_grad():
             generator = torch.Generator().manual_seed(seed)
             recent = _recent(sequence, self.network.bars)
@@ -200,7 +211,7 @@ class NetworkLearner:
             return NetworkResidual(self.network, {n: p.detach() for n, p in parameters.items()}, mean, scale)
 
     def _train(self, parameters: Parameters, x: Tensor, target: Tensor, generator: torch.Generator, warm: bool) -> None:
-        """Train in place; each seed sees the rows in an order of its own."""
+        """Train in place; each seed sees the rows in an order of its own, which makes their mean better."""
         how = self.training
         epochs, rate = (how.warm_epochs, how.rate / 2) if warm else (how.epochs, how.rate)
         batches = -(-len(x) // BATCH_ROWS)
@@ -213,7 +224,7 @@ class NetworkLearner:
 
         def dropout(value: Tensor) -> Tensor:
             keep = torch.rand(value.shape, generator=generator, dtype=torch.float32) >= how.dropout
-            return value * keep / (1.0 - how.dropout)
+            return value * (keep.float() / (1.0 - how.dropout))
 
         for _ in range(epochs):
             order = torch.rand(SEEDS, len(x), generator=generator, dtype=torch.float32).argsort(dim=1, stable=True)

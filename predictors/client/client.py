@@ -35,11 +35,9 @@ class Client:
         self._url, self._timeout_s = url, timeout_s
         self._http = httpx.Client(base_url=url, timeout=timeout_s) if protocol == "rest" else None
         if self._http is None:
-            import grpc
+            from predictors.serving.peer import BlockingPeer
 
-            from predictors.serving.peer import CHANNEL_OPTIONS
-
-            self._channel = grpc.insecure_channel(url, CHANNEL_OPTIONS)
+            self._peer = BlockingPeer(url)
 
     def forecast(
         self,
@@ -79,23 +77,12 @@ class Client:
             except httpx.TransportError as wrong:
                 raise NotReady(f"{self._url} cannot be reached: {wrong}") from wrong
             return to_frame(windows, *rest_wire.decode(response), bars_per_year)
-        import grpc
-        from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
-
-        from predictors.serving.grpc_codec import decode_response, encode_request
-        from predictors.serving.peer import to_error
-
-        message = encode_request("wavecast", windows.tensors, parameters)
-        try:
-            answer = GRPCInferenceServiceStub(self._channel).ModelInfer(message, timeout=self._timeout_s)
-        except grpc.RpcError as wrong:
-            raise to_error(wrong) from wrong
-        decoded = decode_response(answer)
-        return to_frame(windows, decoded.tensors, decoded.parameters, bars_per_year)
+        answer = self._peer.infer("wavecast", windows.tensors, parameters, self._timeout_s)
+        return to_frame(windows, answer.tensors, answer.parameters, bars_per_year)
 
     def close(self) -> None:
         """Close the connection."""
-        (self._http or self._channel).close()
+        (self._http or self._peer).close()
 
     def __enter__(self) -> Self:
         return self

@@ -80,6 +80,29 @@ class Peer:
         await self._channel.close()
 
 
+class BlockingPeer:
+    """The same for callers without an event loop."""
+
+    def __init__(self, address: str) -> None:
+        """Connect lazily to ``address``, host:port."""
+        self._channel = grpc.insecure_channel(address, CHANNEL_OPTIONS)
+        self._stub = GRPCInferenceServiceStub(self._channel)
+
+    def infer(
+        self, model: str, tensors: Mapping[str, NDArray[Any]], parameters: Mapping[str, Scalar], timeout_s: float
+    ) -> Response:
+        """As `Peer.infer`."""
+        try:
+            message = self._stub.ModelInfer(encode_request(model, tensors, parameters), timeout=timeout_s)
+        except grpc.RpcError as wrong:
+            raise to_error(wrong) from wrong
+        return decode_response(message)
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._channel.close()
+
+
 def to_error(wrong: Any) -> WavecastError:
     """The error of the tree that a gRPC status stands for."""
     return _ERRORS.get(wrong.code().name, WavecastError)(wrong.details() or wrong.code().name)

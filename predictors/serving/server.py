@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import grpc
-import structlog
 import uvicorn
 import uvloop
 from kserve import ModelServer
@@ -26,8 +25,6 @@ from predictors.serving.registry import Registry
 from predictors.serving.rest_routes import add_routes
 from predictors.serving.settings import ServerSettings
 from predictors.serving.work import Worker
-
-_log = structlog.get_logger()
 
 
 class _Uvicorn(uvicorn.Server):
@@ -47,11 +44,7 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve ships no types
 
     def __init__(self, settings: ServerSettings, worker: Worker) -> None:
         configure_logs(settings.log_level)
-        super().__init__(
-            workers=1,
-            enable_latency_logging=False,
-            grace_period=settings.grace_s,
-        )
+        super().__init__(workers=1, enable_latency_logging=False, grace_period=settings.grace_s)
         self.http_port: int = settings.http_port
         self.grpc_port: int = settings.grpc_port
         self._settings = settings

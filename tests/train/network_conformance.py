@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from learner_conformance import FEW, LearnerConformance, graph_bytes
 from training_rows import TrainingRows
 
 from optimization.train.learner import Fitted
 from optimization.train.network import NetworkLearner
+from predictors.core.errors import InvalidInput
 
 
 class NetworkConformance(LearnerConformance):
@@ -33,6 +35,11 @@ class NetworkConformance(LearnerConformance):
         changed[:, : -self.learner.network.bars] += 1.0
         expected = fitted.residual(training_rows.tabular[:50], training_rows.sequence[:50])
         np.testing.assert_array_equal(fitted.residual(training_rows.tabular[:50], changed), expected)
+
+    def test_too_short_a_sequence_is_refused(self, training_rows: TrainingRows) -> None:
+        short = training_rows.sequence[:, :8]
+        with pytest.raises(InvalidInput, match=rf"{self.learner.kind}: the sequence block has 8 bars"):
+            self.learner.fit(training_rows.tabular[FEW], short[FEW], training_rows.residual[FEW], 1)
 
     def test_a_new_network_is_the_backbone(self) -> None:
         start = self.learner.network.start(16, 2, torch.Generator().manual_seed(1))

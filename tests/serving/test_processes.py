@@ -1,0 +1,129 @@
+"""Each process alone, as its image runs it."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from running_server import Published, Served
+from small_release import SPEC
+from v2_requests import call, grpc_message, post, tensor
+
+from predictors.wavelet.features import compute_features
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _process(module: str, log: Path, *flags: str) -> Iterator[Served]:
+    """One process of the graph, once it is alive; afterwards it must end cleanly."""
+    http, rpc = _free_port(), _free_port()
+    arguments = [*flags, "--http_port", str(http), "--grpc-port", str(rpc)]
+    with log.open("w") as errors:
+        process = subprocess.Popen([sys.executable, "-m", module, *arguments], stderr=errors, text=True)
+    server = Served(process, f"http://127.0.0.1:{http}", f"127.0.0.1:{rpc}", log)
+    for _ in range(600):
+        try:
+            httpx.get(server.http + "/v2/health/live")
+            break
+        except httpx.ConnectError:
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+    yield server
+    assert server.stop() == 0, log.read_text()
+
+
+def _artifact(published: Published, kind: str) -> str:
+    return str(published.store / "models" / kind / published.manifest.members[kind])
+
+
+def _inputs(bars: NDArray[np.float64]) -> list[dict[str, Any]]:
+    block = compute_features(bars, SPEC)
+    pairs = (("tabular", block.tabular), ("sequence", block.sequence))
+    return [tensor(name, array, datatype="FP32") for name, array in pairs]
+
+
+@pytest.mark.parametrize("kind", ["xgboost", "lstm", "transformer"])
+def test_a_member_serves_its_artifact_to_those_with_its_features(
+    published: Published, windows: NDArray[np.float64], tmp_path: Path, kind: str
+) -> None:
+    infer = f"/v2/models/{kind}/infer"
+    inputs = _inputs(windows[:1])
+    with _process(f"predictors.members.{kind}", tmp_path / "log", "--model-dir", _artifact(published, kind)) as member:
+        metadata = httpx.get(f"{member.http}/v2/models/{kind}").json()
+        assert metadata["versions"] == [published.manifest.members[kind]]
+        assert metadata["parameters"]["spec"] == SPEC.hash
+        assert httpx.get(f"{member.http}/v2/models/{kind}/ready").status_code == 200
+
+        answer = post(member, {"inputs": inputs, "parameters": {"spec": SPEC.hash}}, infer).json()
+        block = compute_features(windows[:1], SPEC)
+        expected = published.members[kind].log_variance(block.tabular, block.sequence)
+        assert np.array(answer["outputs"][0]["data"]).tobytes() == expected.tobytes()
+
+        for parameters in ({}, {"spec": "0" * 64}):
+            refused = post(member, {"inputs": inputs, "parameters": parameters}, infer)
+            assert refused.status_code == 400
+            assert "'spec'" in refused.json()["error"]
+            assert SPEC.hash in refused.json()["error"]
+        narrow = [tensor("tabular", np.ones((1, 3)), datatype="FP32"), inputs[1]]
+        refused = post(member, {"inputs": narrow, "parameters": {"spec": SPEC.hash}}, infer)
+        assert refused.status_code == 400
+        assert "'tabular' has shape [1, 3]" in refused.json()["error"]
+
+
+def test_without_its_router_the_wavelet_process_is_alive_but_not_ready(
+    published: Published, windows: NDArray[np.float64], tmp_path: Path
+) -> None:
+    folder = str(published.store / "releases" / published.manifest.release)
+    flags = ("--model-dir", folder, "--predictor-host", f"127.0.0.1:{_free_port()}")
+    with _process("predictors.wavelet", tmp_path / "log", *flags) as wavelet:
+        assert httpx.get(wavelet.http + "/v2/models/wavecast/ready").status_code == 503
+        refused = post(wavelet, {"inputs": [tensor("bars", windows[:1])]})
+        assert (refused.status_code, refused.json()) == (503, {"error": "model 'wavecast' is not ready"})
+        with pytest.raises(grpc.RpcError) as unavailable:
+            call(wavelet, grpc_message(windows[:1]))
+        assert unavailable.value.code().name == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize(
+    ("module", "flags", "code", "message"),
+    [
+        ("predictors.members.lstm", ["--model-dir", "{xgboost}"], 1, "of kind 'xgboost'; this server is for 'lstm'"),
+        ("predictors.members.lstm", ["--model-dir", "/nowhere"], 2, "/nowhere"),
+        (
+            "predictors.router",
+            ["--model-dir", "{release}", "--members", "lstm=a:1"],
+            2,
+            "needs an address for lstm,",
+        ),
+        ("predictors.wavelet", ["--model-dir", "{release}"], 2, "predictor_host"),
+    ],
+)
+def test_a_process_that_is_set_up_wrongly_says_so_in_one_line(
+    published: Published, module: str, flags: list[str], code: int, message: str
+) -> None:
+    folders = {
+        "xgboost": _artifact(published, "xgboost"),
+        "release": str(published.store / "releases" / published.manifest.release),
+    }
+    arguments = [flag.format(**folders) for flag in flags]
+    done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert re.fullmatch(r"error: .*\n", done.stderr), done.stderr
+    assert message in done.stderr
