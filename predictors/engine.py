@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from predictors.core.errors import ArtifactError, NotReady, WavecastError
+from predictors.core.errors import ArtifactError
 from predictors.core.forecast import Forecast
+from predictors.core.golden import OUTPUTS, check_golden_answer
 from predictors.core.window import OhlcvWindow, check_windows
 from predictors.members.onnx_member import OnnxMember, replay
 from predictors.router.combine import combine
@@ -43,7 +38,10 @@ class Engine:
                 )
             self._members[kind] = OnnxMember(member.model)
             replay(self._members[kind], member.golden, name)
-        replay_release(self.forecast, release.golden, f"release {release.manifest.release}")
+        for index, bars in enumerate(release.golden["bars"]):
+            answer = self.forecast(OhlcvWindow(bars[None]))
+            outputs = {name: getattr(answer, name) for name in OUTPUTS}
+            check_golden_answer(outputs, release.golden, index, release.manifest.release)
 
     def forecast(self, window: OhlcvWindow) -> Forecast:
         """Forecast B windows of at least ``window_bars`` bars.
@@ -57,36 +55,3 @@ class Engine:
         block = compute_features(window.last(self.spec.window_bars).bars, self.spec)
         answers = {kind: member.log_variance(block.tabular, block.sequence) for kind, member in self._members.items()}
         return combine(answers, self.manifest)
-
-
-def replay_release(forecast: Any, golden: Mapping[str, NDArray[Any]], name: str) -> None:
-    """Replay a release's golden windows, one by one.
-
-    Parameters
-    ----------
-    forecast
-        Function of an `OhlcvWindow`.
-    golden
-        ``bars`` (n, T, 5), ``variance`` (n, H), ``log_variance`` (n, H), ``quantiles`` (n, H, Q)
-        and the scalar ``tolerance`` (relative).
-    name
-        For the message.
-
-    Raises
-    ------
-    NotReady
-        If an answer differs by more than the tolerance, or fails.
-    """
-    tolerance = float(golden["tolerance"])
-    for index, bars in enumerate(golden["bars"]):
-        try:
-            answer: Forecast = forecast(OhlcvWindow(bars[None]))
-        except WavecastError as wrong:
-            raise NotReady(f"{name}: golden window {index} fails: {wrong}") from wrong
-        for field in ("variance", "log_variance", "quantiles"):
-            expected = golden[field][index]
-            worst = float(np.max(np.abs(getattr(answer, field)[0] - expected) / np.abs(expected)))
-            if not worst <= tolerance:
-                raise NotReady(
-                    f"{name}: golden window {index} differs in {field} by {worst:.3g}, more than {tolerance:.3g}"
-                )

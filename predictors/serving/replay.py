@@ -11,12 +11,11 @@ import structlog
 from numpy.typing import NDArray
 
 from predictors.core.errors import DeadlineExceeded, NotReady
+from predictors.core.golden import check_golden_answer
 from predictors.serving.tensors import Response
 
 Forecast = Callable[[NDArray[np.float64]], Awaitable[Response]]
 """Bars float64 (1, T, 5) in, forecast out."""
-
-OUTPUTS = ("variance", "log_variance", "quantiles")
 
 _RETRY_S = 0.2
 _log = structlog.get_logger()
@@ -34,7 +33,7 @@ async def replay_release(forecast: Forecast, golden: Mapping[str, NDArray[Any]],
     forecast
         How a window is forecast.
     golden
-        ``bars`` (n, T, 5), `OUTPUTS` and the scalar ``tolerance`` (relative).
+        As `predictors.core.golden.check_golden_answer` takes them.
     release
         For the message.
 
@@ -45,7 +44,6 @@ async def replay_release(forecast: Forecast, golden: Mapping[str, NDArray[Any]],
     NotReady
         If an answer differs by more than the tolerance.
     """
-    tolerance = float(golden["tolerance"])
     for i, bars in enumerate(golden["bars"]):
         try:
             response = await forecast(bars[None])
@@ -53,13 +51,7 @@ async def replay_release(forecast: Forecast, golden: Mapping[str, NDArray[Any]],
             raise MembersMissing(f"release {release}: golden window {i}: {wrong}") from wrong
         if response.parameters["degraded"]:
             raise MembersMissing(f"release {release}: golden window {i} has only {response.parameters['members']}")
-        for name in OUTPUTS:
-            worst = float(np.max(np.abs(response.tensors[name][0] / golden[name][i] - 1.0)))
-            if not worst <= tolerance:
-                raise NotReady(
-                    f"release {release}: golden replay of '{name}' differs by {worst:.3g}, "
-                    f"more than {tolerance:.3g}; it is not served"
-                )
+        check_golden_answer(response.tensors, golden, i, release)
 
 
 async def replay_when_possible(
