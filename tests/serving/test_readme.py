@@ -19,5 +19,5 @@ def test_the_python_of_the_readme_prints_a_forecast(served: Served, capsys: pyte
     bars: pd.DataFrame = nasdaq.load().rename(columns=str.lower)
     exec(code.replace("http://127.0.0.1:8080", served.http), {"bars": bars})  # noqa: S102 - our own README
     printed = capsys.readouterr().out
-    for column in ("origin", "horizon", "volatility", "members"):
+    for column in ("horizon", "volatility", "q0.05", "q0.95"):
         assert column in printed
