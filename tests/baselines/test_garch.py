@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from arch.univariate import GARCH, ConstantMean
@@ -85,16 +87,26 @@ def test_the_unit_of_the_returns_does_not_matter() -> None:
         np.testing.assert_allclose(minute[name][1], daily[name][1] * 1e-6, rtol=1e-4)
 
 
-def test_a_refit_that_does_not_converge_is_counted_and_still_answers() -> None:
-    """One jump in a constant series has no GARCH optimum that the optimiser could reach each time."""
-    returns = np.zeros(500)
-    returns[60] = 0.5
-    got = garch_forecasts(returns, np.full(500, 1e-4), [1, 5], np.arange(300, 500), 20, 50)
-    refits = 10
-    assert 0 < got.unconverged["garch"] < refits
-    assert all((f > 0.0).all() for by_horizon in got.variance.values() for f in by_horizon.values())
-    healthy = garch_forecasts(*simulated(), [1], np.arange(500, 700), 66, FIRST_ROW)
+def test_a_refit_that_does_not_converge_is_counted_and_still_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The optimiser is stopped after one step at the third refit, from both of its starts."""
+    fit, calls = ConstantMean.fit, []
+
+    def stopped(model: ConstantMean, **options: Any) -> Any:
+        calls.append(len(model.y))
+        late = len(model.y) == 500 - FIRST_ROW + 2 * 66 + 1
+        return fit(model, **options, options={"maxiter": 1} if late else None)
+
+    origins = np.arange(500, 700)
+    healthy = garch_forecasts(*simulated(), [1, 5], origins, 66, FIRST_ROW)
     assert healthy.unconverged == {"garch": 0, "gjr": 0}
+    monkeypatch.setattr(ConstantMean, "fit", stopped)
+    got = garch_forecasts(*simulated(), [1, 5], origins, 66, FIRST_ROW)
+    assert got.unconverged == {"garch": 1, "gjr": 1}
+    assert max(calls.count(size) for size in calls) == 4  # each model tries its last parameters, then arch's own start
+    for name, by_horizon in got.variance.items():
+        for horizon, forecasts in by_horizon.items():
+            np.testing.assert_array_equal(forecasts[: 2 * 66], healthy.variance[name][horizon][: 2 * 66])
+            assert (forecasts > 0.0).all()
 
 
 def test_bad_returns_are_named() -> None:
