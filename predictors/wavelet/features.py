@@ -36,11 +36,16 @@ _SQUARE_OFFSET = 0.01
 _TINY = 1e-12
 _CHUNK_WINDOWS = 256
 
-_LEVEL = np.array(LEVEL_BARS)
-_LEVERAGE = np.array(LEVERAGE_BARS)
-_DISPERSION = np.array(DISPERSION_BARS)
-_ECHO = np.array(ECHO_BARS)
-_MONTH_BARS = 22
+# Positions in trailing sums and means, where k bars stand at k - 1.
+_LEVEL = np.array(LEVEL_BARS) - 1
+_LEVERAGE = np.array(LEVERAGE_BARS) - 1
+_DISPERSION = np.array(DISPERSION_BARS) - 1
+_MONTH = slice(21, 22)
+_QUARTER = slice(63, 64)
+_ECHO_END = np.array(ECHO_BARS) + ECHO_HALF_WIDTH_BARS
+_ECHO_START = np.array(ECHO_BARS) - ECHO_HALF_WIDTH_BARS - 1
+_ECHO_WIDTH_BARS = 2 * ECHO_HALF_WIDTH_BARS + 1
+_COUNTS = np.arange(1.0, TRAILING_BARS + 1.0)
 
 
 def compute_features(bars: NDArray[np.float64], spec: FeatureSpec, first_window: int = 0) -> FeatureBlock:
@@ -75,12 +80,13 @@ def compute_features(bars: NDArray[np.float64], spec: FeatureSpec, first_window:
     returns = close_returns(log_prices)
     log_variance = np.log(variance)
 
-    # Trailing sums, most recent bar first: sums[:, i, k - 1] covers the last k bars of series i.
+    # Trailing sums and means: [:, i, k - 1] covers the last k bars of series i.
     centred = log_variance - log_variance[:, -1:]
     volume = _VOLUME_UNIT * bars[..., VOLUME]
     series = np.stack([variance, returns, returns * returns, volume, centred, centred * centred], axis=1)
     sums = np.add.accumulate(series[..., : -TRAILING_BARS - 1 : -1], axis=-1)
-    scale = np.sqrt(sums[:, 0, _MONTH_BARS - 1] / _MONTH_BARS)[:, None]
+    means = sums / _COUNTS
+    scale = np.sqrt(means[:, 0, _MONTH])
 
     # Coefficients (B, 2 series, J + 2, S): W_1..W_J, V_J and the series itself.
     standardised = np.minimum(np.maximum(returns / scale, -_RETURN_CLIP), _RETURN_CLIP)
@@ -89,7 +95,7 @@ def compute_features(bars: NDArray[np.float64], spec: FeatureSpec, first_window:
     tabular = np.empty((len(bars), len(spec.columns)), np.float32)
     start = 0
     for group in spec.groups:
-        values = _group(group, sums, scale, coefficients, log_prices)
+        values = _group(group, sums, means, scale, coefficients, log_prices)
         tabular[:, start : start + values.shape[1]] = values
         start += values.shape[1]
     sequence = np.empty((len(bars), spec.sequence_bars, len(spec.channels)), np.float32)
@@ -156,18 +162,20 @@ def _coefficients(series: NDArray[np.float64], spec: FeatureSpec) -> NDArray[np.
 def _group(
     group: str,
     sums: NDArray[np.float64],
+    means: NDArray[np.float64],
     scale: NDArray[np.float64],
     coefficients: NDArray[np.float64],
     log_prices: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """One feature group, float64 (B, columns of the group)."""
     if group == "level":
-        return _log(sums[:, 0, _LEVEL - 1] / _LEVEL)
+        return _log(means[:, 0, _LEVEL])
     if group == "haar":
         return np.asarray(coefficients[:, 0, :-1, -1])
-    if group in ("leverage", "downside"):
-        mean_return: NDArray[np.float64] = sums[:, 1, _LEVERAGE - 1] / _LEVERAGE / scale
-        return mean_return if group == "leverage" else np.minimum(mean_return, 0.0)
+    if group == "leverage":
+        return np.asarray(means[:, 1, _LEVERAGE] / scale)
+    if group == "downside":
+        return np.asarray(np.minimum(means[:, 1, _LEVERAGE] / scale, 0.0))
     if group == "return_haar":
         return np.asarray(coefficients[:, 1, :-1, -1])
     if group == "energy":
@@ -175,24 +183,23 @@ def _group(
         return _log(np.add.reduce(details * details, axis=-1) / details.shape[-1] + _ENERGY_OFFSET)
     if group == "activity":
         gap = (log_prices[:, -1:, OPEN] - log_prices[:, -2:-1, CLOSE]) / scale
-        squares = sums[:, 2, _LEVEL - 1] / _LEVEL / (scale * scale)
-        absolute = np.minimum(np.abs(sums[:, 1, :1] / scale), _RETURN_CLIP)
+        squares = means[:, 2, _LEVEL] / (scale * scale)
+        absolute = np.abs(coefficients[:, 1, -1:, -1])
         return np.concatenate([absolute, _log(np.concatenate([gap * gap, squares], 1) + _SQUARE_OFFSET)], 1)
     if group == "volume":
-        quarter = sums[:, 3, LEVERAGE_BARS[-1] - 1 : LEVERAGE_BARS[-1]] / LEVERAGE_BARS[-1]
+        quarter = means[:, 3, _QUARTER]
         known = quarter > 0.0
-        ratio = (sums[:, 3, _LEVEL - 1] / _LEVEL) / np.where(known, quarter, 1.0)
+        ratio = means[:, 3, _LEVEL] / np.where(known, quarter, 1.0)
         logs = np.minimum(np.maximum(_log(np.maximum(ratio, _TINY)), -_VOLUME_CLIP), _VOLUME_CLIP)
         return np.asarray(np.where(known, logs, 0.0))
     if group == "dispersion":
-        mean = sums[:, 4, _DISPERSION - 1] / _DISPERSION
-        square = sums[:, 5, _DISPERSION - 1] / _DISPERSION
-        return np.asarray(np.sqrt(np.maximum(square - mean * mean, 0.0)))
+        mean = means[:, 4, _DISPERSION]
+        # Never negative: the origin's own value is 0, so the values differ by more than rounding or not at all.
+        return np.asarray(np.sqrt(means[:, 5, _DISPERSION] - mean * mean))
     if group == "echo":
-        width = 2 * ECHO_HALF_WIDTH_BARS + 1
-        around = sums[:, 0, _ECHO + ECHO_HALF_WIDTH_BARS] - sums[:, 0, _ECHO - ECHO_HALF_WIDTH_BARS - 1]
-        month = sums[:, 0, _MONTH_BARS - 1 : _MONTH_BARS] / _MONTH_BARS
-        return _log(np.maximum(around / width, _TINY * month) / month)
+        around = sums[:, 0, _ECHO_END] - sums[:, 0, _ECHO_START]
+        month = means[:, 0, _MONTH]
+        return _log(np.maximum(around / _ECHO_WIDTH_BARS, _TINY * month) / month)
     raise AssertionError(f"group '{group}' is not one of {GROUPS}")  # FeatureSpec admits no other
 
 
