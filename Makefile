@@ -3,9 +3,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+BENCH_VENV := .wavecast/bench-venv
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format clean
+.PHONY: help install demo test check bench format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +33,17 @@ check: $(INSTALLED) ## Everything CI checks besides the tests: lint, format, typ
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/deptry .
+
+bench: $(INSTALLED) $(BENCH_VENV)/.installed ## Compare the servers with KServe, MLServer and FastAPI; writes docs/performance.md
+	@test -d .wavecast/store/releases || $(BIN)/wavecast demo
+	@PYTHONPATH=tests $(BIN)/python -m bench .wavecast/store $(BENCH_VENV) docs
+
+# MLServer cannot share an environment with KServe; its parallel workers need an older uvloop.
+$(BENCH_VENV)/.installed:
+	@$(PYTHON) -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		mlserver==1.7.1 'uvloop<0.22' "$$($(BIN)/python -m pip freeze | grep ^onnxruntime==)"
+	@touch $@
 
 format: $(INSTALLED) ## Format the code and apply safe fixes
 	@$(BIN)/ruff check --fix .

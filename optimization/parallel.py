@@ -5,9 +5,13 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping, Sequence
+import signal
+import threading
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -17,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from optimization.output import write_whole, writing
 from predictors.core.errors import WavecastError
 
 Arrays = dict[str, NDArray[Any]]
@@ -51,11 +56,20 @@ def run_tasks(tasks: Sequence[Task], checkpoints: Path | None, progress: Progres
     progress
         Where to show how far they are.
 
+    Returns
+    -------
+    The results by name, in the order of ``tasks``, whichever was finished first.
+
     Raises
     ------
     WavecastError
         If a worker fails or dies; finished results stay in ``checkpoints``.
+    StoreError
+        If ``checkpoints`` cannot be written, which is found before anything is computed.
     """
+    if checkpoints is not None:
+        with writing(checkpoints):
+            checkpoints.mkdir(parents=True, exist_ok=True)
     results: dict[str, Arrays] = {}
     for task in tasks:
         kept = _load(checkpoints, task.name)
@@ -66,14 +80,15 @@ def run_tasks(tasks: Sequence[Task], checkpoints: Path | None, progress: Progres
         progress.update(bars[name], completed=next(task.steps for task in tasks if task.name == name))
     waiting = [task for task in tasks if task.name not in results]
     if not waiting:
-        return results
+        return {task.name: results[task.name] for task in tasks}
     context = multiprocessing.get_context("spawn")
     steps: Queue[str] = context.Queue()
     with ProcessPoolExecutor(
         min(len(waiting), os.cpu_count() or 1), mp_context=context, initializer=_start_worker, initargs=(steps,)
     ) as pool:
         try:
-            running = {pool.submit(_run, task): task for task in waiting}
+            with _held_interrupts():
+                running = {pool.submit(_run, task): task for task in waiting}
             while running:
                 done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                 _show(steps, progress, bars)
@@ -86,13 +101,14 @@ def run_tasks(tasks: Sequence[Task], checkpoints: Path | None, progress: Progres
             for process in list((pool._processes or {}).values()):
                 process.terminate()
             raise
-    return results
+    return {task.name: results[task.name] for task in tasks}
 
 
 def progress_bar(enabled: bool) -> Progress:
-    """A bar per task with the time left, on standard error."""
+    """A bar per task with the time left, on standard error if that is a terminal."""
     from rich.console import Console
 
+    console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -100,18 +116,57 @@ def progress_bar(enabled: bool) -> Progress:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not enabled,
+        console=console,
+        disable=not (enabled and console.is_terminal),
     )
+
+
+@contextmanager
+def pulse(progress: Progress, name: str) -> Iterator[None]:
+    """Show that something of unknown length goes on, and that it is done."""
+    bar = progress.add_task(name, total=None)
+    yield
+    progress.update(bar, total=1, completed=1)
 
 
 _steps: Queue[str] | None = None
 
 
+@contextmanager
+def _held_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back while processes start, which then never see it: the parent answers it, and ends them.
+
+    A blocked signal stays blocked in a child. It does not hold back the parent's own handler, because
+    another thread can take the signal; so that is replaced as well.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C never interrupts this thread
+        return
+    held: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if held:
+        raise KeyboardInterrupt
+
+
 def _start_worker(steps: Queue[str]) -> None:
     global _steps
     _steps = steps
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     limit_threads()
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot end its workers; without it they would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def limit_threads() -> None:
@@ -146,16 +201,17 @@ def _show(steps: Queue[str], progress: Progress, bars: Mapping[str, Any]) -> Non
 def _load(folder: Path | None, name: str) -> Arrays | None:
     if folder is None or not (folder / f"{name}.npz").exists():
         return None
-    with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:
-        return {key: arrays[key] for key in arrays.files}
+    try:
+        with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None  # damaged: it is computed again
 
 
 def _keep(folder: Path | None, name: str, arrays: Arrays) -> None:
     if folder is None:
         return
-    folder.mkdir(parents=True, exist_ok=True)
     content = io.BytesIO()
     np.savez(content, **arrays)  # type: ignore[arg-type]  # the stub takes the keywords for its flag
-    half = folder / f"{name}.half"
-    half.write_bytes(content.getvalue())
-    half.rename(folder / f"{name}.npz")
+    with writing(folder):
+        write_whole(folder / f"{name}.npz", content.getvalue())

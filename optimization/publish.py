@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from predictors.core.artifact import GOLDEN, MANIFEST, MODEL, RELEASE, ReleaseManifest
-from predictors.core.errors import InvalidInput, NotFound
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from predictors.core.artifact import MANIFEST, RELEASE, FileRecord, ReleaseManifest, check_file
+from predictors.core.errors import ArtifactError, InvalidInput, NotFound
 from predictors.core.proxies import REALISED
 from predictors.engine import Engine
-from predictors.store import Store, member_folder, newest_release, read_release, release_folder
+from predictors.store import (
+    Store,
+    member_folder,
+    newest_release,
+    read_member_manifest,
+    read_release,
+    read_release_manifest,
+    release_folder,
+)
+from predictors.store.claims import publishing
 
 
 def publish(run: str, store_uri: str) -> ReleaseManifest:
     """Verify the release of a run folder and copy it to a store, manifests last.
+
+    Every object is written once, and each manifest after all that it vouches for: files of a member,
+    its manifest, the release's golden windows, ``release.json``. Broken off anywhere, the store shows
+    nothing of the release, and publishing it again completes it. Publishers of the same content, and
+    collectors, may be at work at the same time.
 
     Parameters
     ----------
@@ -21,7 +38,7 @@ def publish(run: str, store_uri: str) -> ReleaseManifest:
 
     Returns
     -------
-    The release's manifest.
+    The release's manifest, as it is in the store.
 
     Raises
     ------
@@ -34,7 +51,7 @@ def publish(run: str, store_uri: str) -> ReleaseManifest:
     InvalidInput
         If the release needs a column that requests do not carry.
     StoreError
-        If the store cannot be written.
+        If the store cannot be written, or is being collected.
     """
     source, target = Store(run), Store(store_uri)
     try:
@@ -48,16 +65,25 @@ def publish(run: str, store_uri: str) -> ReleaseManifest:
             "train with garman_klass, parkinson or squared_return"
         )
     Engine(release)
-    for kind, version in sorted(manifest.members.items()):
-        _copy(source, target, member_folder(kind, version), (MODEL, GOLDEN), MANIFEST)
-    _copy(source, target, release_folder(manifest.release), (GOLDEN,), RELEASE)
+    with publishing(target, manifest):
+        for kind, member in sorted(release.members.items()):
+            folder = member_folder(kind, member.manifest.version)
+            _copy(source, target, folder, member.manifest.files)
+            _put_manifest(source, target, f"{folder}/{MANIFEST}", partial(read_member_manifest, target, folder))
+        folder = release_folder(manifest.release)
+        _copy(source, target, folder, manifest.files)
+        _put_manifest(source, target, f"{folder}/{RELEASE}", partial(read_release_manifest, target, manifest.release))
     return read_release(target, manifest.release).manifest
 
 
-def _copy(source: Store, target: Store, folder: str, files: tuple[str, ...], manifest: str) -> None:
-    """Copy what is not there yet; a manifest that is there already vouches for its folder."""
+def _copy(source: Store, target: Store, folder: str, files: Mapping[str, FileRecord]) -> None:
+    for file in sorted(files):
+        path = f"{folder}/{file}"
+        target.put_new(path, check_file(files, file, source.get(path), f"run's {folder}"))
+
+
+def _put_manifest(source: Store, target: Store, path: str, read: Callable[[], object]) -> None:
     try:
-        target.get(f"{folder}/{manifest}")
-    except NotFound:
-        for file in (*files, manifest):
-            target.put_new(f"{folder}/{file}", source.get(f"{folder}/{file}"))
+        target.put_new(path, source.get(path))
+    except ArtifactError:
+        read()  # one that was made at another time is as good: where it lies is the hash of all but its time

@@ -20,15 +20,24 @@ from rich.progress import Progress
 
 from optimization.adaptive import adaptive_quantiles
 from optimization.backtest.settings import BacktestSettings, Plan, make_plan
-from optimization.backtest.tasks import LEVERAGE_GROUPS, WAVELET_GROUPS, baselines_task, control_task, member_task
+from optimization.backtest.tasks import (
+    FIRST_OWN_BAR,
+    LEVERAGE_GROUPS,
+    WAVELET_GROUPS,
+    baselines_task,
+    control_task,
+    member_task,
+    reported,
+)
 from optimization.control import ControlForecasts
 from optimization.data.bars import BarTable
 from optimization.ensemble import QUANTILE_LEVELS, calibrate, smearing_factor
 from optimization.leak import Features
-from optimization.parallel import Arrays, Task, run_tasks
+from optimization.parallel import Arrays, Task, pulse, run_tasks
 from optimization.rows import HORIZONS, Rows, make_rows
 from optimization.train.members import LEARNERS
 from predictors.core.artifact import subset_key
+from predictors.core.errors import InvalidInput
 from predictors.router.combine import log_mean
 from predictors.wavelet.features import series_features
 from predictors.wavelet.spec import FeatureSpec
@@ -109,7 +118,12 @@ def run_backtest(
     spec = FeatureSpec(proxy=settings.proxy)
     timeline = np.unique(np.concatenate([series.timestamps for series in table.series]))
     plan = make_plan(settings, timeline)
-    rows = make_rows(table, spec, features)
+    with pulse(progress, "features"):
+        rows = make_rows(table, spec, features)
+    if not reported(rows, plan.first_reported).any():
+        raise InvalidInput(
+            f"no symbol has {FIRST_OWN_BAR} bars before an origin to report; give symbols with longer histories"
+        )
     results = run_tasks(_tasks(table, rows, spec, settings, plan), checkpoints / _key(table, spec, settings), progress)
     return _combine(rows, results, settings, plan, timeline)
 
@@ -146,15 +160,15 @@ def _combine(
     log_ensemble, variance, weights = combine_walk(rows, members, others, plan, timeline)
     notes = {**results["har"], **results["garch"]}
     variance |= {name: values for name, values in notes.items() if not name.startswith(("winner_", "unconverged_"))}
-    reported = rows.origin >= plan.first_reported
+    chosen = reported(rows, plan.first_reported)
     control = results["control"]
     return BacktestResult(
-        rows=rows.take(reported),
-        variance={name: values[reported] for name, values in variance.items() if name not in ABLATIONS},
-        ablations={name: variance[name][reported] for name in others if name in ABLATIONS},
-        quantiles=_quantiles(rows, log_ensemble)[reported],
+        rows=rows.take(chosen),
+        variance={name: values[chosen] for name, values in variance.items() if name not in ABLATIONS},
+        ablations={name: variance[name][chosen] for name in others if name in ABLATIONS},
+        quantiles=_quantiles(rows, log_ensemble)[chosen],
         weights=weights,
-        control=ControlForecasts(*(control[name][reported] for name in ("forecast", "constant", "realised"))),
+        control=ControlForecasts(*(control[name][chosen] for name in ("forecast", "constant", "realised"))),
         winners=_noted(notes, "winner_", str),
         unconverged=_noted(notes, "unconverged_", int),
         plan=plan,

@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 
 RIVALS = ("lhar", "best_har", "gjr", "ewma", LINEAR)
 """Models against which every other is tested."""
+_BY_SYMBOL = (ENSEMBLE, LINEAR, "lhar", "best_har")
 CONFIDENCE_SET_SIZE = 0.10
 COVERAGE_MISS = 0.10
 
@@ -138,19 +139,16 @@ def _against(loss: Floats, rival: Floats, timestamps: NDArray[np.int64], horizon
 
 
 def _by_symbol(result: BacktestResult, losses: dict[str, Floats]) -> list[dict[str, Any]]:
+    """Mean losses of each symbol; of a symbol without an outcome to score there are none."""
     symbols = np.unique(result.rows.symbol)
     if len(symbols) == 1:
         return []
-    return [
-        {
-            "symbol": int(symbol),
-            **{
-                name: mean_loss(losses[name][result.rows.symbol == symbol]).mean
-                for name in (ENSEMBLE, LINEAR, "lhar", "best_har")
-            },
-        }
-        for symbol in symbols
-    ]
+    out = []
+    for symbol in symbols:
+        own = {name: mean_loss(losses[name][result.rows.symbol == symbol]) for name in _BY_SYMBOL}
+        if own[ENSEMBLE].scored:
+            out.append({"symbol": int(symbol), **{name: loss.mean for name, loss in own.items()}})
+    return out
 
 
 def _intervals(result: BacktestResult, h: int) -> dict[str, Any]:

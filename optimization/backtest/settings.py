@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ class BacktestSettings:
     proxy
         Variance proxy.
     start
-        First reported origin, ISO date; ``None`` for bar 1,000.
+        First reported origin, ISO 8601, UTC if it has no offset; ``None`` for bar 1,000.
     refit_every
         Bars between refits.
     quick
@@ -90,19 +91,26 @@ def make_plan(settings: BacktestSettings, timeline: NDArray[np.int64]) -> Plan:
         return Plan(Schedule(first - QUICK_BARS, 2 * QUICK_BARS), (first,), first)
     first = FIRST_REPORTED_BAR
     if settings.start is not None:
-        try:
-            start = np.datetime64(settings.start, "ns").astype(np.int64)
-        except ValueError as wrong:
-            raise InvalidInput(f"--start '{settings.start}' is not a date; write it as YYYY-MM-DD") from wrong
-        first = int(np.searchsorted(timeline, start))
+        first = int(np.searchsorted(timeline // 1000, _microseconds(settings.start)))
         if first < EARLIEST_REPORTED_BAR:
             raise InvalidInput(
                 f"--start {settings.start} leaves {first} bars before it; at least {EARLIEST_REPORTED_BAR} are needed"
             )
     if bars < first + QUICK_BARS // 5:
+        since = f"from --start {settings.start} on" if settings.start else f"after the first {first}"
         raise InvalidInput(
             f"the data has {bars} bars, so {max(bars - first, 0)} origins to report; at least {QUICK_BARS // 5} are "
-            f"needed after the first {first}"
+            f"needed {since}"
         )
     schedule = Schedule(FIRST_FORECAST_BAR, settings.refit_every)
     return Plan(schedule, tuple(schedule.refits(bars - 1)), first)
+
+
+def _microseconds(start: str) -> int:
+    """Since the epoch, of an ISO date or time."""
+    try:
+        time = datetime.fromisoformat(start)
+    except ValueError as wrong:
+        raise InvalidInput(f"--start '{start}' is not a date; write it as YYYY-MM-DD") from wrong
+    utc = time if time.tzinfo else time.replace(tzinfo=UTC)
+    return (utc - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

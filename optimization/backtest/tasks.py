@@ -22,9 +22,16 @@ from predictors.wavelet.spec import FeatureSpec
 
 FIRST_ROW = FLOOR_BARS + 20
 """First bar of the baselines' training rows: the first with 22 floored proxies."""
+FIRST_OWN_BAR = 250
+"""Bar of its own history from which a symbol is reported: the baselines are fitted to each symbol alone."""
 
 WAVELET_GROUPS = ("haar", "return_haar", "energy")
 LEVERAGE_GROUPS = ("leverage", "downside", "return_haar")
+
+
+def reported(rows: Rows, first_reported: int) -> NDArray[np.bool_]:
+    """Which rows a backtest reports, bool (N,)."""
+    return np.asarray((rows.origin >= first_reported) & (rows.bar >= FIRST_OWN_BAR))
 
 
 def member_task(
@@ -55,13 +62,13 @@ def baselines_task(
     """Forecasts of one family of baselines for every symbol; float64 (N, H) by model, NaN where not reported."""
     out: Arrays = {}
     notes: Arrays = {}
+    chosen = reported(rows, first_reported)
     for index, series in enumerate(table.series):
-        places = np.flatnonzero((rows.symbol == index) & (rows.origin >= first_reported))
-        if places.size == 0:
-            continue
-        forecasts = (_har if family == "har" else _garch)(series, proxy, rows.bar[places], refit_every, notes)
-        for model, variance in forecasts.items():
-            out.setdefault(model, np.full(rows.log_target.shape, np.nan))[places] = variance
+        places = np.flatnonzero((rows.symbol == index) & chosen)
+        if places.size:
+            forecasts = (_har if family == "har" else _garch)(series, proxy, rows.bar[places], refit_every, notes)
+            for model, variance in forecasts.items():
+                out.setdefault(model, np.full(rows.log_target.shape, np.nan))[places] = variance
         advance()
     return out | notes
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from optimization.backtest.page import render_page
 from optimization.backtest.scores import score
 from optimization.backtest.settings import BacktestSettings
 from optimization.data.bars import BarTable
+from optimization.output import write_whole, writing
+from optimization.parallel import pulse
 
 CHECKPOINTS = ".unfinished"
 
@@ -25,20 +26,16 @@ def write_backtest(table: BarTable, settings: BacktestSettings, out: Path, progr
 
     Finished parts of an interrupted run lie in a hidden folder there until the files are written.
     """
-    out.mkdir(parents=True, exist_ok=True)
     result = run_backtest(table, settings, out / CHECKPOINTS, progress)
-    report = score(result, table, settings)
-    _write(out / "forecasts.csv", forecasts_csv(result, table))
-    _write(out / "report.json", json.dumps(report, indent=2, allow_nan=False).encode() + b"\n")
-    _write(out / "report.html", render_page(report, result).encode())
+    with pulse(progress, "report"):
+        report = score(result, table, settings)
+        contents = {
+            "forecasts.csv": forecasts_csv(result, table),
+            "report.json": json.dumps(report, indent=2, allow_nan=False).encode() + b"\n",
+            "report.html": render_page(report, result).encode(),
+        }
+    with writing(out):
+        for name, content in contents.items():
+            write_whole(out / name, content)
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
     return report
-
-
-def _write(path: Path, content: bytes) -> None:
-    half = path.with_name(f".{path.name}.half")
-    with half.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    half.replace(path)

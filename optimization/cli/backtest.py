@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from optimization.cli.options import data_option, json_option, proxy_option, seed_option
+from optimization.cli.options import busy, data_option, json_option, proxy_option, seed_option
 
 
 @click.command()
@@ -37,12 +37,14 @@ def backtest(
     import json
     from pathlib import Path
 
-    from optimization.backtest.settings import BacktestSettings
-    from optimization.backtest.write import write_backtest
-    from optimization.data import read_bars
-    from optimization.parallel import progress_bar
+    with busy(f"reading {data}"):
+        from optimization.data import read_bars
 
-    table = read_bars(data)
+        table = read_bars(data)  # before the slow imports: wrong bars are told at once
+        from optimization.backtest.settings import BacktestSettings
+        from optimization.backtest.write import write_backtest
+        from optimization.parallel import progress_bar
+
     settings = BacktestSettings(proxy=proxy, start=start, refit_every=refit_every, quick=quick, seed=seed)
     with progress_bar(enabled=not as_json) as progress:
         report = write_backtest(table, settings, Path(out), progress)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from optimization.cli.options import busy
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,7 +42,7 @@ def demo(symbol: str, out: str, as_json: bool) -> None:
     wavecast data demo --out bars.csv
     wavecast data demo --symbol both --out panel.parquet
     """
-    with _busy("preparing real bars"):
+    with busy("preparing real bars"):
         from optimization.data import bar_table, demo_bars, write_bars
         from optimization.data.demo import DEMO_SYMBOLS
 
@@ -64,7 +64,7 @@ def check(file: str, as_json: bool) -> None:
     wavecast data check bars.csv
     wavecast data check s3://bucket/panel.parquet --json
     """
-    with _busy(f"checking {file}"):
+    with busy(f"checking {file}"):
         from optimization.data import read_bars
 
         summary = _summary(read_bars(file))
@@ -98,20 +98,12 @@ def import_(
         if not equals:
             raise click.BadParameter(f"'{pair}' is not of the form NAME=THEIRS", param_hint="--column")
         mapping[name] = theirs
-    with _busy(f"importing {src}"):
+    with busy(f"importing {src}"):
         from optimization.data import read_bars, write_bars
 
         table = read_bars(src, columns=mapping, symbol=symbol, timestamp_format=timestamp_format)
         write_bars(table, out)
     _print_written(table, out, as_json)
-
-
-@contextmanager
-def _busy(text: str) -> Iterator[None]:
-    from rich.console import Console
-
-    with Console(stderr=True).status(text):
-        yield
 
 
 def _summary(table: BarTable) -> dict[str, Any]:

@@ -24,10 +24,17 @@ def demo(folder: str) -> None:
 
     Trains the three members, publishes their release, serves it, asks over V2 REST and gRPC, and walks the last 500
     days forward. About five minutes on two cores.
+
+    \b
+    wavecast demo
+    wavecast demo --dir /tmp/wavecast
     """
+    from optimization.output import writing
+
     began = time.monotonic()
     bars, run, store, report = (f"{folder}/{name}" for name in ("bars.csv", "run", "store", "backtest"))
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    with writing(Path(folder)):
+        Path(folder).mkdir(parents=True, exist_ok=True)
     _run("data", "demo", "--out", bars)
     _run("train", "--data", bars, "--run", run, "--overwrite")
     _run("publish", "--run", run, "--store", store)

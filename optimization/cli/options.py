@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
 
 DEFAULT_STORE = ".wavecast/store"
@@ -16,7 +19,9 @@ proxy_option = click.option(
     show_default=True,
     help="Variance proxy of a bar.",
 )
-seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of everything random."
+)
 store_option = click.option(
     "--store",
     default=DEFAULT_STORE,
@@ -26,3 +31,12 @@ store_option = click.option(
     help="Releases: a path, file:// or s3://bucket/prefix.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines.")
+
+
+@contextmanager
+def busy(text: str) -> Iterator[None]:
+    """Say on standard error, if that is a terminal, what takes its time."""
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from optimization.cli.options import data_option, json_option, store_option
+from optimization.cli.options import busy, data_option, json_option, store_option
 
 if TYPE_CHECKING:
     from optimization.data import BarSeries
@@ -32,10 +32,11 @@ def predict(data: str, store: str, release: str | None, bars_per_year: float | N
     from predictors.engine import Engine
     from predictors.store import Store, read_release
 
-    if bars_per_year is not None and not bars_per_year > 0:
-        raise InvalidInput(f"--bars-per-year is {bars_per_year:g}; it must be > 0")
-    table = read_bars(data)
-    engine = Engine(read_release(Store(store), release))
+    if bars_per_year is not None and not 0 < bars_per_year < float("inf"):
+        raise InvalidInput(f"--bars-per-year is {bars_per_year:g}; it must be > 0 and finite")
+    with busy(f"reading {data}"):
+        table = read_bars(data)
+        engine = Engine(read_release(Store(store), release))
     year = bars_per_year or engine.manifest.bars_per_year
     forecasts = [_forecast(engine, series, year) for series in table.series]
     if as_json:

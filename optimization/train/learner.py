@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
@@ -18,6 +19,10 @@ class Fitted(Protocol):
 
     def graph(self) -> onnx.GraphProto:
         """The same as an ONNX graph: see `optimization.train.export.export_member`."""
+        ...
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that it consists of, for `Learner.restore`."""
         ...
 
 
@@ -55,4 +60,8 @@ class Learner(Protocol):
 
         ``previous``, an earlier fit of the same learner, warm-starts those that can.
         """
+        ...
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> Fitted:
+        """The very fit whose ``arrays`` these are; a missing one is a KeyError."""
         ...

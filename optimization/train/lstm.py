@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from optimization.train.network import (
-    SEEDS,
     Dropout,
     GraphWriter,
     NetworkLearner,
@@ -16,6 +15,7 @@ from optimization.train.network import (
     Training,
     uniform,
 )
+from predictors.core.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +29,21 @@ class Lstm:
     bars: int = 16
     step_bars: int = 2
     width: int = 16
+    seeds: int = 5
+
+    def __post_init__(self) -> None:
+        if self.bars % self.step_bars:
+            raise InvalidInput(f"lstm: bars is {self.bars}; it must be a multiple of step_bars, {self.step_bars}")
 
     def start(self, channels: int, horizons: int, generator: torch.Generator) -> Parameters:
         """Torch's own start of an LSTM, and a head of zeros."""
-        gates = 4 * self.width
+        seeds, gates = self.seeds, 4 * self.width
         return {
-            "input": uniform(generator, gates, channels * self.step_bars, fan_in=self.width),
-            "recurrent": uniform(generator, gates, self.width, fan_in=self.width),
-            "bias": uniform(generator, gates, fan_in=self.width),
-            "head": torch.zeros(SEEDS, self.width, horizons, dtype=torch.float32),
-            "head_bias": torch.zeros(SEEDS, horizons, dtype=torch.float32),
+            "input": uniform(generator, seeds, gates, channels * self.step_bars, fan_in=self.width),
+            "recurrent": uniform(generator, seeds, gates, self.width, fan_in=self.width),
+            "bias": uniform(generator, seeds, gates, fan_in=self.width),
+            "head": torch.zeros(seeds, self.width, horizons, dtype=torch.float32),
+            "head_bias": torch.zeros(seeds, horizons, dtype=torch.float32),
         }
 
     def readout(self, parameters: Parameters, x: Tensor, dropout: Dropout) -> Tensor:

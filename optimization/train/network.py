@@ -7,9 +7,9 @@ leading seed axis, so that one pass over a batch serves them all. A member is th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,7 +25,6 @@ from optimization.train.export import RESIDUAL
 from optimization.train.learner import Fitted
 from predictors.core.errors import InvalidInput
 
-SEEDS = 5
 BATCH_ROWS = 256
 NORM_EPSILON = 1e-5
 
@@ -73,6 +72,11 @@ class Network(Protocol):
     @property
     def bars(self) -> int:
         """Last bars of the sequence block that are read."""
+        ...
+
+    @property
+    def seeds(self) -> int:
+        """Networks K that are trained side by side."""
         ...
 
     def start(self, channels: int, horizons: int, generator: torch.Generator) -> Parameters:
@@ -130,8 +134,23 @@ class NetworkResidual:
         """Residual float32 (B, H); ``tabular`` is not read."""
         with _one_thread(), torch.no_grad():
             x = _standardise(_recent(sequence, self.network.bars), self.mean, self.scale)
-            every = _outputs(self.network, self.parameters, x.expand(SEEDS, *x.shape), dropout=lambda value: value)
+            every = _outputs(
+                self.network,
+                self.parameters,
+                x.expand(len(self.parameters["head"]), *x.shape),
+                dropout=lambda value: value,
+            )
             return np.asarray(every.mean(dim=0).numpy())
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Parameters, standardisation of the channels, and the sizes of the architecture."""
+        sizes: dict[str, int] = asdict(self.network)  # type: ignore[call-overload]  # every network is a dataclass of sizes
+        return {
+            "mean": self.mean.numpy(),
+            "scale": self.scale.numpy(),
+            **{f"parameter_{name}": value.numpy() for name, value in self.parameters.items()},
+            **{f"network_{name}": np.array(size) for name, size in sizes.items()},
+        }
 
     def graph(self) -> onnx.GraphProto:
         """``sequence`` float32 (B, S, C) to ``residual`` float32 (B, H); the mean over the seeds is one MatMul."""
@@ -160,7 +179,7 @@ class NetworkResidual:
 
 @dataclass(frozen=True, slots=True)
 class NetworkLearner:
-    """Fits `SEEDS` networks of one architecture to the backbone's residual.
+    """Fits networks of one architecture and several seeds to the backbone's residual.
 
     Attributes are those of `optimization.train.learner.Learner`, and what is trained, and how.
     """
@@ -210,9 +229,21 @@ class NetworkLearner:
             self._train(parameters, _standardise(recent, mean, scale), target, generator, previous is not None)
             return NetworkResidual(self.network, {n: p.detach() for n, p in parameters.items()}, mean, scale)
 
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> NetworkResidual:
+        """The fit whose ``arrays`` these are, whatever its sizes."""
+        sizes = {name.removeprefix("network_"): a.item() for name, a in arrays.items() if name.startswith("network_")}
+        parameters = {
+            name.removeprefix("parameter_"): torch.tensor(a)
+            for name, a in arrays.items()
+            if name.startswith("parameter_")
+        }
+        mean, scale = torch.tensor(arrays["mean"]), torch.tensor(arrays["scale"])
+        return NetworkResidual(type(self.network)(**sizes), parameters, mean, scale)
+
     def _train(self, parameters: Parameters, x: Tensor, target: Tensor, generator: torch.Generator, warm: bool) -> None:
         """Train in place; each seed sees the rows in an order of its own, which makes their mean better."""
         how = self.training
+        seeds = len(parameters["head"])
         epochs, rate = (how.warm_epochs, how.rate / 2) if warm else (how.epochs, how.rate)
         batches = -(-len(x) // BATCH_ROWS)
         optimiser = torch.optim.AdamW(
@@ -227,10 +258,10 @@ class NetworkLearner:
             return value * (keep.float() / (1.0 - how.dropout))
 
         for _ in range(epochs):
-            order = torch.rand(SEEDS, len(x), generator=generator, dtype=torch.float32).argsort(dim=1, stable=True)
+            order = torch.rand(seeds, len(x), generator=generator, dtype=torch.float32).argsort(dim=1, stable=True)
             for rows in order.chunk(batches, dim=1):
                 errors = (_outputs(self.network, parameters, x[rows], dropout) - target[rows]) * known[rows]
-                loss = errors.square().sum() * SEEDS / known[rows].sum()  # the seeds share no parameter
+                loss = errors.square().sum() * seeds / known[rows].sum()  # the seeds share no parameter
                 optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
@@ -250,8 +281,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def uniform(generator: torch.Generator, *shape: int, fan_in: int) -> Tensor:
-    """Uniform in ±1/sqrt(fan_in), float32 (K, *shape): torch's own start of a linear map."""
-    unit = torch.rand(SEEDS, *shape, generator=generator, dtype=torch.float32)
+    """Uniform in ±1/sqrt(fan_in), float32 of ``shape``: torch's own start of a linear map."""
+    unit = torch.rand(shape, generator=generator, dtype=torch.float32)
     return (2.0 * unit - 1.0) / math.sqrt(fan_in)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -22,12 +24,15 @@ from optimization.data.bars import BarTable
 from optimization.ensemble import QUANTILE_LEVELS, calibrate
 from optimization.leak import Features
 from optimization.metrics.losses import mean_loss, qlike
-from optimization.parallel import Advance, Arrays, Task, run_tasks
+from optimization.output import writing
+from optimization.parallel import Advance, Arrays, Task, pulse, run_tasks
 from optimization.rows import HORIZONS, Rows, make_rows, series_bars, series_proxy
 from optimization.targets import FLOOR_BARS, floored_proxy, log_variance_target
 from optimization.train.backbone import fit_backbone
-from optimization.train.members import LEARNERS
-from optimization.walkforward import Schedule, fit_residual, member_model, walk_forward
+from optimization.train.learner import Learner
+from optimization.train.recipe import Recipe, follow
+from optimization.train.trained import TRAINED, Trained
+from optimization.walkforward import Schedule, fit_residual, walk_forward
 from predictors.core.artifact import (
     GOLDEN,
     MANIFEST,
@@ -59,11 +64,12 @@ _LIBRARIES = ("numpy", "onnx", "onnxruntime", "torch", "xgboost-cpu", "pywavelet
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """What a user chooses: the variance proxy, bars per year (for people) and the seed."""
+    """What a user chooses: the variance proxy, bars per year (for people), the seed, and recipes of `tune`."""
 
     proxy: str = "garman_klass"
     bars_per_year: float = 252.0
     seed: int = 0
+    recipes: tuple[Recipe, ...] = ()
 
 
 def train_run(
@@ -90,45 +96,93 @@ def train_run(
     features
         The feature function; another than `series_features` is for tests of the leak check.
     overwrite
-        Replace a folder that is there.
+        Replace the run that is there.
 
     Raises
     ------
     InvalidInput
-        If the folder is not empty, or the history is too short.
+        If the folder is there, a setting is impossible, the history is too short, or the recipes do not
+        fit together.
     LeakError
         If a feature looks ahead.
+    StoreError
+        If the folder cannot be written; a place where nothing can be is found before the training.
     """
-    if run.exists() and not overwrite:
-        raise InvalidInput(f"run folder '{run}' exists; name another, or pass --overwrite")
-    spec = FeatureSpec(proxy=settings.proxy)
+    check_place(run, overwrite)
+    if not 0.0 < settings.bars_per_year < math.inf:
+        raise InvalidInput(f"--bars-per-year is {settings.bars_per_year:g}; it must be > 0 and finite")
+    chosen = follow(settings.recipes, settings.proxy)
+    spec = chosen.spec
     bars = len(np.unique(np.concatenate([series.timestamps for series in table.series])))
     if bars < FEWEST_BARS:
         raise InvalidInput(f"the data has {bars} bars; training needs at least {FEWEST_BARS}")
-    rows = make_rows(table, spec, features)
+    with pulse(progress, "features"):
+        rows = make_rows(table, spec, features)
     schedule = Schedule(FIRST_FORECAST_BAR, REFIT_EVERY)
     steps = len(schedule.refits(int(rows.origin[-1]))) + 1
     tasks = [
-        Task(kind, steps, partial(train_member, rows, spec, kind, schedule, settings.seed))
-        for kind in sorted(LEARNERS, key=lambda kind: ("transformer", "lstm", "xgboost").index(kind))
+        Task(kind, steps, partial(train_member, rows, spec, chosen.learners[kind], schedule, settings.seed))
+        for kind in sorted(chosen.learners, key=lambda kind: ("transformer", "lstm", "xgboost").index(kind))
     ]
-    results = run_tasks(tasks, None, progress)
-    half = run.with_name(f".{run.name}.half")
-    shutil.rmtree(half, ignore_errors=True)
-    half.mkdir(parents=True)
+    with complete_folder(run) as half:
+        results = run_tasks(tasks, None, progress)
+        drafts = [
+            MemberDraft(
+                _manifest(table, spec, settings, kind),
+                arrays["model"].tobytes(),
+                arrays["trained"].tobytes(),
+                arrays["log_variance"],
+            )
+            for kind, arrays in sorted(results.items())
+        ]
+        with writing(run):
+            return seal_run(table, rows, spec, settings.bars_per_year, drafts, half)
+
+
+def check_place(run: Path, overwrite: bool) -> None:
+    """Refuse a place that is taken; only a run is ever replaced.
+
+    Raises
+    ------
+    InvalidInput
+        If something is there, and it is not a run or shall not be replaced.
+    """
+    if not run.exists():
+        return
+    if not overwrite:
+        raise InvalidInput(f"run folder '{run}' exists; name another, or pass --overwrite")
+    if not run.is_dir() or {entry.name for entry in run.iterdir()} - {"models", "releases"}:
+        raise InvalidInput(f"'{run}' is not a run that 'wavecast train' wrote, so it is not replaced; name another")
+
+
+@contextmanager
+def complete_folder(run: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes ``run``, in place of what is there, only when nothing failed.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be made, or put in its place.
+    """
+    place = run.resolve()
+    half, old = (place.with_name(f".{place.name}.{state}") for state in ("half", "old"))
     try:
-        release = _write(table, rows, spec, settings, results, half)
-        if run.exists():
-            shutil.rmtree(run)
-        half.rename(run)
-    except BaseException:
-        shutil.rmtree(half, ignore_errors=True)
-        raise
-    return release
+        with writing(run):
+            shutil.rmtree(half, ignore_errors=True)
+            half.mkdir(parents=True)
+        yield half
+        with writing(run):
+            if place.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                place.rename(old)
+            half.rename(place)
+    finally:
+        for left_over in (half, old):
+            shutil.rmtree(left_over, ignore_errors=True)
 
 
 def train_member(
-    rows: Rows, spec: FeatureSpec, kind: str, schedule: Schedule, seed: int, *, advance: Advance
+    rows: Rows, spec: FeatureSpec, learner: Learner, schedule: Schedule, seed: int, *, advance: Advance
 ) -> Arrays:
     """Out-of-fold forecasts of a member, and the member fitted on everything that has matured.
 
@@ -137,78 +191,93 @@ def train_member(
     WavecastError
         If the exported model differs from the trained one by more than `PARITY`.
     """
-    learner = LEARNERS[kind]
     out_of_fold = walk_forward(rows, spec, learner, schedule, seed, advance)
     past = rows.matured_by(int(rows.origin[-1]))
     backbone = fit_backbone(past.tabular, past.log_target, spec)
-    fitted = fit_residual(past, backbone, learner, seed, None)
-    model = member_model(backbone, learner, fitted)
+    member = Trained(learner, backbone, fit_residual(past, backbone, learner, seed, None))
+    model = member.model()
     recent = rows.take(np.arange(max(0, len(rows) - PARITY_WINDOWS), len(rows)))
-    trained = backbone.log_variance(recent.tabular) + np.array(learner.share) * fitted.residual(
-        recent.tabular, recent.sequence
-    )
+    trained = member.log_variance(recent.tabular, recent.sequence)
     error = float(np.max(np.abs(OnnxMember(model).log_variance(recent.tabular, recent.sequence) - trained)))
     if not error <= PARITY:
-        raise WavecastError(f"{kind}: the exported model differs from the trained one by {error:.3g}, over {PARITY:g}")
+        raise WavecastError(
+            f"{learner.kind}: the exported model differs from the trained one by {error:.3g}, over {PARITY:g}"
+        )
     advance()
-    return {"log_variance": out_of_fold, "model": np.frombuffer(model, np.uint8)}
+    return {
+        "log_variance": out_of_fold,
+        "model": np.frombuffer(model, np.uint8),
+        "trained": np.frombuffer(member.to_bytes(), np.uint8),
+    }
 
 
-def _write(
+@dataclass(frozen=True, slots=True)
+class MemberDraft:
+    """A member on its way into a run folder.
+
+    Attributes
+    ----------
+    manifest
+        Without version and files; its scores are kept beside those of its out-of-fold losses.
+    model, trained
+        Contents of ``model.onnx`` and `TRAINED`.
+    out_of_fold
+        float64 (N, H): its out-of-fold log-variances.
+    """
+
+    manifest: MemberManifest
+    model: bytes
+    trained: bytes
+    out_of_fold: NDArray[np.float64]
+
+
+def seal_run(
     table: BarTable,
     rows: Rows,
     spec: FeatureSpec,
-    settings: TrainSettings,
-    results: Mapping[str, Arrays],
+    bars_per_year: float,
+    drafts: Sequence[MemberDraft],
     folder: Path,
 ) -> ReleaseManifest:
-    out_of_fold = {kind: arrays["log_variance"] for kind, arrays in results.items()}
+    """Calibrate the ensemble of some members and write them and its release into an empty folder."""
+    out_of_fold = {draft.manifest.kind: draft.out_of_fold for draft in drafts}
     calibrations = calibrate(out_of_fold, rows.log_target)
-    created = datetime.now(UTC).isoformat(timespec="seconds")
     chosen = np.unique(np.linspace(0, len(rows) - 1, GOLDEN_WINDOWS).astype(int))
     golden_rows = rows.take(chosen)
     members, answers = {}, {}
-    for kind, arrays in sorted(results.items()):
-        model = arrays["model"].tobytes()
-        answers[kind] = OnnxMember(model).log_variance_each(golden_rows.tabular, golden_rows.sequence)
+    for draft in drafts:
+        kind = draft.manifest.kind
+        answers[kind] = OnnxMember(draft.model).log_variance_each(golden_rows.tabular, golden_rows.sequence)
         golden = _npz(
             tabular=golden_rows.tabular,
             sequence=golden_rows.sequence,
             log_variance=answers[kind],
             tolerance=np.array(PARITY),
         )
-        members[kind] = _member(table, rows, spec, settings, kind, out_of_fold[kind], calibrations[kind], created)
-        members[kind] = _seal_member(members[kind], {MODEL: model, GOLDEN: golden}, folder)
+        scores = draft.manifest.scores | _scores(rows, draft.out_of_fold, calibrations[kind])
+        contents = {MODEL: draft.model, GOLDEN: golden, TRAINED: draft.trained}
+        members[kind] = _seal_member(replace(draft.manifest, scores=scores), contents, folder)
     full = calibrations[subset_key(tuple(members))]
     release = ReleaseManifest(
         release="",
         spec=spec.to_json(),
-        proxy=settings.proxy,
+        proxy=spec.proxy,
         target=TARGET,
         horizons=HORIZONS,
         quantile_levels=QUANTILE_LEVELS,
-        bars_per_year=settings.bars_per_year,
+        bars_per_year=bars_per_year,
         members={kind: member.version for kind, member in members.items()},
         calibrations=calibrations,
-        benchmark=_benchmark(table, settings.proxy),
+        benchmark=_benchmark(table, spec.proxy),
         scores=_scores(rows, log_mean(out_of_fold, full.weights), full),
         data_fingerprint=table.fingerprint,
         files={},
-        created=created,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return _seal_release(release, answers, _windows(table, golden_rows, spec), folder)
 
 
-def _member(
-    table: BarTable,
-    rows: Rows,
-    spec: FeatureSpec,
-    settings: TrainSettings,
-    kind: str,
-    out_of_fold: NDArray[np.float64],
-    calibration: Calibration,
-    created: str,
-) -> MemberManifest:
+def _manifest(table: BarTable, spec: FeatureSpec, settings: TrainSettings, kind: str) -> MemberManifest:
     return MemberManifest(
         kind=kind,
         version="",
@@ -217,12 +286,12 @@ def _member(
         target=TARGET,
         horizons=HORIZONS,
         files={},
-        scores=_scores(rows, out_of_fold, calibration),
+        scores={},
         data_fingerprint=table.fingerprint,
         seed=settings.seed,
         libraries={name: version(name) for name in _LIBRARIES},
         parent=None,
-        created=created,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
@@ -246,6 +315,7 @@ def _seal_release(
         log_variance=expected.log_variance,
         quantiles=expected.quantiles,
         tolerance=np.array(PARITY),
+        **{f"member_{kind}": answer for kind, answer in answers.items()},
     )
     release = replace(release, files={GOLDEN: FileRecord.of(golden)})
     release = replace(release, release=release.content_version())

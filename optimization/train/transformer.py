@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from optimization.train.network import (
-    SEEDS,
     Dropout,
     GraphWriter,
     NetworkLearner,
@@ -19,6 +18,7 @@ from optimization.train.network import (
     normalise,
     uniform,
 )
+from predictors.core.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +30,32 @@ class Transformer:
     width: int = 16
     heads: int = 2
     hidden: int = 32
+    seeds: int = 5
+
+    def __post_init__(self) -> None:
+        for whole, name, part in (("bars", "patch_bars", self.patch_bars), ("width", "heads", self.heads)):
+            if getattr(self, whole) % part:
+                raise InvalidInput(
+                    f"transformer: {whole} is {getattr(self, whole)}; it must be a multiple of {name}, {part}"
+                )
 
     def start(self, channels: int, horizons: int, generator: torch.Generator) -> Parameters:
         """Torch's own start of linear maps, small positions, and a head of zeros."""
-        width, hidden, patch = self.width, self.hidden, channels * self.patch_bars
+        seeds, width, hidden, patch = self.seeds, self.width, self.hidden, channels * self.patch_bars
         tokens = self.bars // self.patch_bars
         return {
-            "patch": uniform(generator, patch, width, fan_in=patch),
-            "position": 0.02 * torch.randn(SEEDS, tokens, width, generator=generator, dtype=torch.float32),
-            "attention": uniform(generator, width, 3 * width, fan_in=width),
-            "attention_bias": torch.zeros(SEEDS, 3 * width, dtype=torch.float32),
-            "mix": uniform(generator, width, width, fan_in=width),
-            "mix_bias": torch.zeros(SEEDS, width, dtype=torch.float32),
-            "expand": uniform(generator, width, hidden, fan_in=width),
-            "expand_bias": torch.zeros(SEEDS, hidden, dtype=torch.float32),
-            "contract": uniform(generator, hidden, width, fan_in=hidden),
-            "contract_bias": torch.zeros(SEEDS, width, dtype=torch.float32),
-            "head": torch.zeros(SEEDS, 2 * width, horizons, dtype=torch.float32),
-            "head_bias": torch.zeros(SEEDS, horizons, dtype=torch.float32),
+            "patch": uniform(generator, seeds, patch, width, fan_in=patch),
+            "position": 0.02 * torch.randn(seeds, tokens, width, generator=generator, dtype=torch.float32),
+            "attention": uniform(generator, seeds, width, 3 * width, fan_in=width),
+            "attention_bias": torch.zeros(seeds, 3 * width, dtype=torch.float32),
+            "mix": uniform(generator, seeds, width, width, fan_in=width),
+            "mix_bias": torch.zeros(seeds, width, dtype=torch.float32),
+            "expand": uniform(generator, seeds, width, hidden, fan_in=width),
+            "expand_bias": torch.zeros(seeds, hidden, dtype=torch.float32),
+            "contract": uniform(generator, seeds, hidden, width, fan_in=hidden),
+            "contract_bias": torch.zeros(seeds, width, dtype=torch.float32),
+            "head": torch.zeros(seeds, 2 * width, horizons, dtype=torch.float32),
+            "head_bias": torch.zeros(seeds, horizons, dtype=torch.float32),
         }
 
     def readout(self, parameters: Parameters, x: Tensor, dropout: Dropout) -> Tensor:
@@ -63,8 +71,8 @@ class Transformer:
 
         parts = apply("attention", normalise(t)).reshape(seeds, rows, tokens, 3, self.heads, -1)
         query, key, value = parts.permute(3, 0, 1, 4, 2, 5)
-        scores = torch.softmax(query @ key.transpose(-1, -2) * self._score_scale, dim=-1)
-        t = t + dropout(apply("mix", (scores @ value).transpose(2, 3).reshape(t.shape)))
+        scores = torch.softmax(query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5, dim=-1)
+        t = t + dropout(apply("mix", (scores @ value).transpose(2, 3).reshape(seeds, rows, tokens, -1)))
         t = t + dropout(apply("contract", apply("expand", normalise(t)).relu()))
         return torch.cat([t[:, :, -1], t.mean(dim=2)], dim=-1)
 
@@ -72,6 +80,7 @@ class Transformer:
         """The same with the seeds on axis 1, after the batch."""
         seeds, patch, width = parameters["patch"].shape
         tokens = self.bars // self.patch_bars
+        inner = parameters["mix"].shape[1]  # less than the width once heads were pruned
         weight = parameters["patch"].transpose(0, 1).reshape(patch, seeds * width)
         flat = graph.add("MatMul", graph.reshape(x, -1, tokens, patch), graph.constant(weight))
         spread = graph.add("Transpose", graph.reshape(flat, -1, tokens, seeds, width), perm=[0, 2, 1, 3])
@@ -82,23 +91,19 @@ class Transformer:
             return graph.add("Add", product, graph.constant(parameters[f"{name}_bias"][:, None]))
 
         parts = graph.reshape(
-            apply("attention", graph.normalise(t, width)), -1, seeds, tokens, 3 * self.heads, width // self.heads
+            apply("attention", graph.normalise(t, width)), -1, seeds, tokens, 3 * self.heads, inner // self.heads
         )
         by_head = graph.add("Transpose", parts, perm=[0, 1, 3, 2, 4])
         graph.append("Split", [by_head], ["query", "key", "value"], axis=2, num_outputs=3)
         product = graph.add("MatMul", "query", graph.add("Transpose", "key", perm=[0, 1, 2, 4, 3]))
-        scaled = graph.add("Mul", product, graph.constant(np.array(self._score_scale, np.float32)))
+        scaled = graph.add("Mul", product, graph.constant(np.array((inner // self.heads) ** -0.5, np.float32)))
         attended = graph.add("MatMul", graph.add("Softmax", scaled, axis=-1), "value")
-        merged = graph.reshape(graph.add("Transpose", attended, perm=[0, 1, 3, 2, 4]), -1, seeds, tokens, width)
+        merged = graph.reshape(graph.add("Transpose", attended, perm=[0, 1, 3, 2, 4]), -1, seeds, tokens, inner)
         t = graph.add("Add", t, apply("mix", merged))
         t = graph.add("Add", t, apply("contract", graph.add("Relu", apply("expand", graph.normalise(t, width)))))
         last = graph.add("Gather", t, graph.constant(np.array(tokens - 1)), axis=2)
         mean = graph.add("ReduceMean", t, graph.constant(np.array([2], np.int64)), keepdims=0)
         return graph.add("Concat", last, mean, axis=-1)
-
-    @property
-    def _score_scale(self) -> float:
-        return float((self.width // self.heads) ** -0.5)
 
 
 TRANSFORMER = NetworkLearner(

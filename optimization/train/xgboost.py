@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,22 +15,6 @@ from onnx import TensorProto, helper
 
 from optimization.train.export import RESIDUAL
 from optimization.train.learner import Fitted
-
-BAGS = 2
-ROUNDS = 100
-PARAMETERS: dict[str, object] = {
-    "objective": "reg:squarederror",
-    "tree_method": "hist",
-    "max_depth": 3,
-    "eta": 0.03,
-    "subsample": 0.6,
-    "colsample_bytree": 0.5,
-    "min_child_weight": 30,
-    "lambda": 10.0,
-    "max_bin": 64,
-    "base_score": 0.0,
-    "nthread": 1,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +28,14 @@ class BoostedResidual:
         rows = xgboost.DMatrix(tabular, nthread=1)
         horizons = [np.mean([booster.predict(rows) for booster in bags], axis=0) for bags in self.boosters]
         return np.stack(horizons, axis=1).astype(np.float32)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Each booster as the bytes of its UBJ form, ``booster_{horizon}_{bag}``."""
+        return {
+            f"booster_{h}_{b}": np.frombuffer(booster.save_raw("ubj"), np.uint8)
+            for h, bags in enumerate(self.boosters)
+            for b, booster in enumerate(bags)
+        }
 
     def graph(self) -> onnx.GraphProto:
         """One TreeEnsembleRegressor with a target per horizon; leaves hold their share of the bags' mean.
@@ -76,11 +69,24 @@ class BoostedResidual:
 
 @dataclass(frozen=True, slots=True)
 class BoostedLearner:
-    """Squared error on the backbone's residual, `BAGS` differently seeded boosters per horizon."""
+    """Squared error on the backbone's residual, ``bags`` differently seeded boosters per horizon.
+
+    Attributes are those of `optimization.train.learner.Learner`, and XGBoost's own under its names
+    (``colsample`` is by tree, ``penalty`` its ``lambda``).
+    """
 
     kind: str = "xgboost"
     share: tuple[float, ...] = (0.5, 0.5 / 5**0.5)
     refit_every: int = 66
+    bags: int = 2
+    rounds: int = 100
+    max_depth: int = 3
+    eta: float = 0.03
+    subsample: float = 0.6
+    colsample: float = 0.5
+    min_child_weight: float = 30.0
+    penalty: float = 10.0
+    max_bin: int = 64
 
     def fit(
         self,
@@ -95,9 +101,35 @@ class BoostedLearner:
         for h in range(residual.shape[1]):
             known = np.isfinite(residual[:, h])
             rows = xgboost.DMatrix(tabular[known], residual[known, h], nthread=1)
-            seeds = np.random.SeedSequence([seed, h]).generate_state(BAGS) >> 1  # XGBoost wants less than 2^31
-            horizons.append(tuple(xgboost.train(PARAMETERS | {"seed": int(s)}, rows, ROUNDS) for s in seeds))
+            seeds = np.random.SeedSequence([seed, h]).generate_state(self.bags) >> 1  # XGBoost wants less than 2^31
+            horizons.append(tuple(xgboost.train(self.parameters(int(s)), rows, self.rounds) for s in seeds))
         return BoostedResidual(tuple(horizons))
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> BoostedResidual:
+        """The fit whose ``arrays`` these are."""
+        horizons: dict[str, list[xgboost.Booster]] = {}
+        for name in sorted(arrays):
+            booster = xgboost.Booster({"nthread": 1})
+            booster.load_model(bytearray(arrays[name].tobytes()))
+            horizons.setdefault(name.split("_")[1], []).append(booster)
+        return BoostedResidual(tuple(tuple(bags) for bags in horizons.values()))
+
+    def parameters(self, seed: int) -> dict[str, object]:
+        """What XGBoost is given for one booster."""
+        return {
+            "objective": "reg:squarederror",
+            "tree_method": "hist",
+            "max_depth": self.max_depth,
+            "eta": self.eta,
+            "subsample": self.subsample,
+            "colsample_bytree": self.colsample,
+            "min_child_weight": self.min_child_weight,
+            "lambda": self.penalty,
+            "max_bin": self.max_bin,
+            "base_score": 0.0,
+            "nthread": 1,
+            "seed": seed,
+        }
 
 
 XGBOOST = BoostedLearner()

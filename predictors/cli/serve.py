@@ -5,13 +5,9 @@ from __future__ import annotations
 import click
 
 from predictors.core.artifact import ReleaseManifest
-from predictors.members.lstm import model as lstm
-from predictors.members.transformer import model as transformer
-from predictors.members.xgboost import model as xgboost
+from predictors.serving.guard import check_exposure
 from predictors.serving.settings import ServeSettings, read_settings
 from predictors.store import Store, read_release
-
-_READS = {module.KIND: module.READS for module in (lstm, transformer, xgboost)}
 
 
 @click.command()
@@ -25,13 +21,19 @@ _READS = {module.KIND: module.READS for module in (lstm, transformer, xgboost)}
     type=click.Choice(["embedded", "processes"]),
     help="One process, or one each for the wavelets, the router and every member. [embedded]",
 )
+@click.option("--api-keys", metavar="FILE", help="API keys that may ask, made by 'wavecast keys create'. [no keys]")
+@click.option("--insecure", is_flag=True, default=None, help="Serve a network without keys.")
+@click.option("--tls-cert", metavar="FILE", help="Certificate chain for REST and gRPC, PEM. [no TLS]")
+@click.option("--tls-key", metavar="FILE", help="Its private key, PEM.")
 def serve(**flags: object) -> None:
     """Serve a release over V2 REST and gRPC until SIGTERM or Ctrl-C.
 
     Every option can be given as an environment variable WAVECAST_*, and so can the limits
-    (WAVECAST_MAX_BATCH, WAVECAST_TIMEOUT_S, ...).
+    (WAVECAST_MAX_BATCH, WAVECAST_TIMEOUT_S, WAVECAST_RATE_PER_S, WAVECAST_MAX_WAITING, ...), the
+    cache (WAVECAST_CACHE_WINDOWS), CORS (WAVECAST_CORS_ORIGINS) and the log (WAVECAST_LOG_SAMPLE).
     """
     settings = read_settings(ServeSettings, {name: value for name, value in flags.items() if value is not None})
+    check_exposure(settings)
     if settings.layout == "processes":
         from predictors.serving.processes import serve_processes
 
@@ -42,26 +44,21 @@ def serve(**flags: object) -> None:
 
 def _serve_embedded(settings: ServeSettings) -> None:
     # Imported late, because the SDK takes a second: a missing store is found before.
-    release = read_release(Store(settings.store), settings.release)
-    from predictors.serving.ensemble import Ensemble
-    from predictors.serving.forecast import WavecastModel
-    from predictors.serving.member import MemberModel
+    store = Store(settings.store)
+    release = read_release(store, settings.release)
+    from predictors.serving.registry import Registry
+    from predictors.serving.repository import Repository
     from predictors.serving.server import Server
     from predictors.serving.work import Worker
 
     worker = Worker(settings.inline_rows, settings.worker_threads)
     server = Server(settings, worker)
-    members = {
-        kind: MemberModel(kind, _READS[kind], artifact, settings, worker) for kind, artifact in release.members.items()
-    }
-    for member in members.values():
-        member.load()
-    asks = {kind: member.ask for kind, member in members.items()}
-    ensemble = Ensemble(release.manifest, asks, settings.min_members)
-    public = WavecastModel(release.manifest, release.golden, ensemble, settings, worker)
-    public.load()
-    server.announce = lambda: _announce(release.manifest, settings, server.http_port, server.grpc_port)
-    server.start([public, *members.values()])
+    repository = Repository(store, settings, worker)
+    registry = Registry(repository.make(release), repository)
+    manifest = release.manifest
+    del release  # what is unloaded later is to be freed
+    server.announce = lambda: _announce(manifest, settings, server.http_port, server.grpc_port)
+    server.start(registry)
 
 
 def _announce(release: ReleaseManifest, settings: ServeSettings, http_port: int, grpc_port: int) -> None:
@@ -69,10 +66,11 @@ def _announce(release: ReleaseManifest, settings: ServeSettings, http_port: int,
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     weights = release.calibration(release.members).weights
     members = ", ".join(f"{kind} {release.members[kind]} ({weights[kind]:.0%})" for kind in sorted(weights))
+    http = "http" if settings.tls_cert is None else "https"
     click.echo(
         f"wavecast serves release {release.release} ({settings.layout})\n"
         f"  members  {members}\n"
-        f"  REST     http://{host}:{http_port}\n"
+        f"  REST     {http}://{host}:{http_port}\n"
         f"  gRPC     {host}:{grpc_port}\n"
-        f"  try      curl -s http://{host}:{http_port}/v2/models/wavecast"
+        f"  try      curl -s {http}://{host}:{http_port}/v2/models/wavecast"
     )

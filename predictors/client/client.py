@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import httpx
 import pandas as pd
 
 from predictors.client import rest_wire
+from predictors.client.access import Access, grpc_address
 from predictors.client.frame import to_frame, to_windows
+from predictors.client.sdk_import import hidden_arguments
 from predictors.core.errors import InvalidInput, NotReady
 
 Protocol = Literal["rest", "grpc"]
@@ -16,28 +19,58 @@ Protocol = Literal["rest", "grpc"]
 WINDOW_BARS = 128
 
 
-class Client:
-    """A connection to one server; use it as a context manager, or close it."""
+# A connection that was refused is tried once more; a request that was sent is never sent again, because
+# its deadline may have passed and the server may be busy with it. Whether to ask again is the caller's choice.
+_CONNECT_RETRIES = 1
 
-    def __init__(self, url: str, protocol: Protocol = "rest", timeout_s: float = 10.0) -> None:
+
+class Client:
+    """Connections to one server, kept open from one forecast to the next.
+
+    Use it as a context manager, or close it; threads may share it. Only connecting is retried, once.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        protocol: Protocol = "rest",
+        timeout_s: float = 10.0,
+        api_key: str | None = None,
+        ca_file: str | Path | None = None,
+    ) -> None:
         """Connect lazily.
 
         Parameters
         ----------
         url
-            ``http://host:port`` for REST, ``host:port`` for gRPC (which needs the extra ``serving``).
+            ``http://host:port`` or ``https://...`` for REST; ``host:port``, or ``grpcs://host:port``
+            with TLS, for gRPC (which needs the extra ``serving``).
         protocol
             ``rest`` or ``grpc``.
         timeout_s
             Deadline of a request, which the server knows too.
+        api_key
+            Shown to the server with every request.
+        ca_file
+            PEM file of the authority that signed the server's certificate; the system's if not given.
+
+        Raises
+        ------
+        InvalidInput
+            If an argument is none of these.
         """
         _check(protocol)
+        access = _access(api_key, ca_file)
         self._url, self._timeout_s = url, timeout_s
-        self._http = httpx.Client(base_url=url, timeout=timeout_s) if protocol == "rest" else None
-        if self._http is None:
-            from predictors.serving.peer import BlockingPeer
+        self._http = None
+        if protocol == "rest":
+            transport = httpx.HTTPTransport(retries=_CONNECT_RETRIES, verify=access.verify(url))
+            self._http = httpx.Client(base_url=url, timeout=timeout_s, headers=access.headers, transport=transport)
+        else:
+            with hidden_arguments():
+                from predictors.serving.grpc_client import GrpcClient
 
-            self._peer = BlockingPeer(url)
+            self._grpc = GrpcClient(*_grpc(url, access))
 
     def forecast(
         self,
@@ -77,12 +110,12 @@ class Client:
             except httpx.TransportError as wrong:
                 raise NotReady(f"{self._url} cannot be reached: {wrong}") from wrong
             return to_frame(windows, *rest_wire.decode(response), bars_per_year)
-        answer = self._peer.infer("wavecast", windows.tensors, parameters, self._timeout_s)
+        answer = self._grpc.infer("wavecast", windows.tensors, parameters, self._timeout_s)
         return to_frame(windows, answer.tensors, answer.parameters, bars_per_year)
 
     def close(self) -> None:
         """Close the connection."""
-        (self._http or self._peer).close()
+        (self._http or self._grpc).close()
 
     def __enter__(self) -> Self:
         return self
@@ -92,17 +125,29 @@ class Client:
 
 
 class AsyncClient:
-    """The same for asyncio."""
+    """The same for asyncio; it belongs to the event loop it is first used on."""
 
-    def __init__(self, url: str, protocol: Protocol = "rest", timeout_s: float = 10.0) -> None:
-        """Connect lazily; parameters as those of `Client`."""
+    def __init__(
+        self,
+        url: str,
+        protocol: Protocol = "rest",
+        timeout_s: float = 10.0,
+        api_key: str | None = None,
+        ca_file: str | Path | None = None,
+    ) -> None:
+        """Connect lazily; parameters and errors as those of `Client`."""
         _check(protocol)
+        access = _access(api_key, ca_file)
         self._url, self._timeout_s = url, timeout_s
-        self._http = httpx.AsyncClient(base_url=url, timeout=timeout_s) if protocol == "rest" else None
-        if self._http is None:
-            from predictors.serving.peer import Peer
+        self._http = None
+        if protocol == "rest":
+            transport = httpx.AsyncHTTPTransport(retries=_CONNECT_RETRIES, verify=access.verify(url))
+            self._http = httpx.AsyncClient(base_url=url, timeout=timeout_s, headers=access.headers, transport=transport)
+        else:
+            with hidden_arguments():
+                from predictors.serving.grpc_client import AsyncGrpcClient
 
-            self._peer = Peer(url)
+            self._grpc = AsyncGrpcClient(*_grpc(url, access))
 
     async def forecast(
         self,
@@ -121,7 +166,7 @@ class AsyncClient:
             except httpx.TransportError as wrong:
                 raise NotReady(f"{self._url} cannot be reached: {wrong}") from wrong
             return to_frame(windows, *rest_wire.decode(response), bars_per_year)
-        answer = await self._peer.infer("wavecast", windows.tensors, parameters, self._timeout_s)
+        answer = await self._grpc.infer("wavecast", windows.tensors, parameters, self._timeout_s)
         return to_frame(windows, answer.tensors, answer.parameters, bars_per_year)
 
     async def close(self) -> None:
@@ -129,7 +174,7 @@ class AsyncClient:
         if self._http is not None:
             await self._http.aclose()
         else:
-            await self._peer.close()
+            await self._grpc.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -141,6 +186,16 @@ class AsyncClient:
 def _check(protocol: str) -> None:
     if protocol not in ("rest", "grpc"):
         raise InvalidInput(f"protocol '{protocol}' is unknown; use rest or grpc")
+
+
+def _access(api_key: str | None, ca_file: str | Path | None) -> Access:
+    return Access(api_key, None if ca_file is None else Path(ca_file))
+
+
+def _grpc(url: str, access: Access) -> tuple[str, Any, dict[str, str]]:
+    """Address, credentials and metadata."""
+    address, tls = grpc_address(url)
+    return address, access.grpc_credentials() if tls else None, access.headers
 
 
 def _parameters(timeout_s: float, max_age_s: int | None) -> dict[str, Any]:

@@ -9,8 +9,12 @@
     ├── NotFound                 404 NOT_FOUND            exit 2
     ├── MethodNotAllowed         405 UNIMPLEMENTED        exit 2
     ├── UnsupportedMediaType     415 INVALID_ARGUMENT     exit 2
+    ├── Unauthenticated          401 UNAUTHENTICATED
+    ├── Forbidden                403 PERMISSION_DENIED
     ├── RateLimited              429 RESOURCE_EXHAUSTED
+    │   └── TooManyInFlight
     ├── NotReady                 503 UNAVAILABLE
+    │   └── Overloaded
     ├── DeadlineExceeded         504 DEADLINE_EXCEEDED
     ├── ArtifactError            500 DATA_LOSS            (altered, half-written or missing files)
     ├── StoreError               500 UNAVAILABLE          (a store that cannot be read or written)
@@ -75,8 +79,22 @@ class UnsupportedMediaType(WavecastError):
     exit_code = 2
 
 
+class Unauthenticated(WavecastError):
+    """An API key is needed, or the one given is unknown."""
+
+    http_status = 401
+    grpc_code = "UNAUTHENTICATED"
+
+
+class Forbidden(WavecastError):
+    """The API key is known, and may not do this."""
+
+    http_status = 403
+    grpc_code = "PERMISSION_DENIED"
+
+
 class RateLimited(WavecastError):
-    """Too many requests; ``retry_after_s`` says when to try again."""
+    """One client asks too often; ``retry_after_s`` says when to try again."""
 
     http_status = 429
     grpc_code = "RESOURCE_EXHAUSTED"
@@ -86,11 +104,23 @@ class RateLimited(WavecastError):
         self.retry_after_s = retry_after_s
 
 
+class TooManyInFlight(RateLimited):
+    """One client has too many requests in flight."""
+
+
 class NotReady(WavecastError):
     """The model cannot answer now: loading, refused at load, or too few members."""
 
     http_status = 503
     grpc_code = "UNAVAILABLE"
+
+
+class Overloaded(NotReady):
+    """More requests wait than can be answered in time; ``retry_after_s`` says when to try again."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class DeadlineExceeded(WavecastError):

@@ -24,7 +24,8 @@ def check_golden_answer(
         `OUTPUTS` of a batch of one.
     golden
         ``bars`` (n, T, 5), ``variance`` (n, H), ``log_variance`` (n, H), ``quantiles`` (n, H, Q)
-        and the scalar ``tolerance`` (relative).
+        and the scalar ``tolerance`` (relative); a release also has ``member_<kind>`` (n, H), the
+        log-variance of each member, for answers without some of them.
     index
         Which window.
     release

@@ -7,6 +7,7 @@ import sys
 from predictors.core.errors import InvalidInput
 from predictors.serving.ensemble import RouterModel
 from predictors.serving.peer import Peer
+from predictors.serving.registry import Registry
 from predictors.serving.release import read_release_folder
 from predictors.serving.server import Server, run_process
 from predictors.serving.settings import RouterSettings, read_settings
@@ -22,9 +23,9 @@ def main() -> None:
             f"setting 'members' has {', '.join(sorted(settings.members))}; "
             f"release {release.release} needs an address for {', '.join(sorted(release.members))}"
         )
-    peers = {kind: Peer(address) for kind, address in settings.members.items()}
+    peers = {kind: Peer(address, settings.retry_s) for kind, address in settings.members.items()}
     worker = Worker(settings.inline_rows, settings.worker_threads)
-    Server(settings, worker).start([RouterModel(release, golden, peers, settings)])
+    Server(settings, worker).start(Registry([RouterModel(release, golden, peers, settings)]))
 
 
 if __name__ == "__main__":

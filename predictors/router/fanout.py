@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from predictors.core.errors import DeadlineExceeded, NotReady, WavecastError
 from predictors.core.features import FeatureBlock
+from predictors.serving.metrics import METRICS
 
 Ask = Callable[[FeatureBlock, float], Awaitable[NDArray[np.float64]]]
 """Features and a budget in seconds in, float64 (B, H) log-variances out."""
@@ -20,6 +21,10 @@ MEMBERS_SHARE = 0.9
 """Of the time left that the members get; the rest is for combining and for the way back."""
 
 _log = structlog.get_logger()
+
+
+class BreakerOpen(NotReady):
+    """The member was not asked, because its breaker is open."""
 
 
 async def fan_out(
@@ -59,17 +64,24 @@ async def fan_out(
             tasks[kind].cancel()
     answers: dict[str, NDArray[np.float64]] = {}
     failed: dict[str, str] = dict.fromkeys(late, "late")
+    skipped: set[str] = set()
     for kind in tasks.keys() - late:
         try:
-            answers[kind] = _checked(tasks[kind].result(), shape)
+            answers[kind] = check_answer(tasks[kind].result(), shape)
         except DeadlineExceeded:
             late.add(kind)
             failed[kind] = "late"
+        except BreakerOpen as wrong:
+            skipped.add(kind)
+            failed[kind] = str(wrong)
         except WavecastError as wrong:
             failed[kind] = str(wrong)
         except Exception as wrong:  # noqa: BLE001 - one broken member must not break the others
             _log.exception("member broke", member=kind, exc_info=wrong)
             failed[kind] = "internal error"
+    for kind in tasks:
+        outcome = "ok" if kind in answers else "late" if kind in late else "skipped" if kind in skipped else "failed"
+        METRICS.member(kind, outcome)
     if not failed:
         return answers
     reasons = "; ".join(f"{kind}: {reason}" for kind, reason in sorted(failed.items()))
@@ -80,9 +92,16 @@ async def fan_out(
     raise DeadlineExceeded(message) if len(answers) + len(late) >= min_members else NotReady(message)
 
 
-def _checked(answer: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
-    if answer.shape != shape:
-        raise WavecastError(f"answered with shape {list(answer.shape)}; expected {list(shape)}")
+def check_answer(answer: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """A member's answer, if it can be averaged.
+
+    Raises
+    ------
+    WavecastError
+        If it has another shape or datatype, or a number is not finite.
+    """
+    if answer.shape != shape or answer.dtype != np.float64:
+        raise WavecastError(f"answered with {answer.dtype} {list(answer.shape)}; expected float64 {list(shape)}")
     if not np.isfinite(answer).all():
         raise WavecastError("answered with a non-finite log-variance")
     return answer

@@ -12,20 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors.core.artifact import ReleaseManifest
+from predictors.core.errors import WavecastError
 from predictors.core.features import FeatureBlock
 from predictors.core.forecast import Forecast
 from predictors.members.onnx_member import OUTPUT
+from predictors.router.breaker import Breaker
 from predictors.router.combine import combine
-from predictors.router.fanout import Ask, fan_out
+from predictors.router.fanout import Ask, check_answer, fan_out
+from predictors.serving.metrics import METRICS
 from predictors.serving.model import V2Model, check_spec
 from predictors.serving.peer import Peer
 from predictors.serving.replay import replay_when_possible
 from predictors.serving.settings import RouterSettings
 from predictors.serving.tensors import Request, Response, Scalar, TensorSpec
+from predictors.serving.trace import current_trace
 from predictors.wavelet.features import compute_features
 from predictors.wavelet.spec import FeatureSpec
 
 MODEL = "wavecast"
+_READY_TIMEOUT_S = 0.5
+"""Less than the wavelet's process waits for the router's answer to the same question."""
 
 
 class Ensemble:
@@ -46,13 +52,21 @@ class Ensemble:
         """
         shape = (len(block.tabular), len(self._release.horizons))
         answers = await fan_out(self._asks, block, shape, deadline, self._min_members)
+        current_trace().mark("members")
         return to_response(combine(answers, self._release), self._release)
 
 
 class RouterModel(V2Model):
-    """The ensemble graph router: features in, forecast out, members in other processes."""
+    """The ensemble graph router: features in, forecast out, members in other processes.
+
+    Attributes
+    ----------
+    breakers
+        By kind of member.
+    """
 
     platform = "ensemble"
+    request_parameters = ("spec", "timeout")
 
     def __init__(
         self,
@@ -69,36 +83,65 @@ class RouterModel(V2Model):
             "sequence": TensorSpec("sequence", "FP32", (-1, spec.sequence_bars, len(spec.channels))),
         }
         self.outputs = forecast_outputs(release)
-        self.facts = {**release_facts(release), "max_batch": settings.max_batch, "max_bytes": settings.max_bytes}
+        self.facts = {
+            **release_facts(release),
+            "spec": spec.hash,
+            "max_batch": settings.max_batch,
+            "max_bytes": settings.max_bytes,
+        }
+        self._release = release
+        self._golden = golden
+        self._golden_block = compute_features(golden["bars"][:1], spec)
         self._spec = spec
         self._peers = peers
         self._min_members = settings.min_members
-        self._ensemble = Ensemble(
-            release, {kind: partial(_ask, peer, kind) for kind, peer in peers.items()}, settings.min_members
-        )
-        self._golden = golden
+        self._members_wait_s = settings.members_wait_s
+        self.breakers = {
+            kind: Breaker(
+                kind,
+                partial(self._ask, kind),
+                partial(self._probe, kind),
+                partial(METRICS.breaker, kind),
+                settings.breaker_failures,
+                settings.breaker_patience_s,
+                settings.breaker_pause_s,
+            )
+            for kind in peers
+        }
+        self._ensemble = Ensemble(release, self.breakers, settings.min_members)
 
     async def warm_up(self) -> None:
-        """Replay the release's golden windows as soon as all members answer.
+        """Replay the release's golden windows when all members are ready, or after a while those that are.
 
         Raises
         ------
         NotReady
             If an answer differs.
         """
+        full_until = time.monotonic() + self._members_wait_s
 
         async def possible() -> bool:
-            return await self._ready_members() == len(self._peers)
+            return await self._are_ready(len(self._peers) if time.monotonic() < full_until else self._min_members)
 
-        await replay_when_possible(self._forecast, self._golden, self.version, possible)
+        await replay_when_possible(self._forecast, self._golden, self._release, possible)
         self.ready = True
 
     async def healthy(self) -> bool:
         """Whether the golden replay passed and enough members are ready."""
-        return bool(self.ready) and await self._ready_members() >= self._min_members
+        return bool(self.ready) and await self._are_ready(self._min_members)
 
-    async def _ready_members(self) -> int:
-        return sum(await asyncio.gather(*(peer.ready(kind) for kind, peer in self._peers.items())))
+    async def _are_ready(self, wanted: int) -> bool:
+        """Whether so many members are; a frozen one is not waited for if the others are enough."""
+        asked = [
+            peer.ready(kind, self._release.members[kind], _READY_TIMEOUT_S)
+            for kind, peer in self._peers.items()
+            if not self.breakers[kind].open
+        ]
+        for answer in asyncio.as_completed(asked):
+            wanted -= await answer
+            if wanted <= 0:
+                return True
+        return False
 
     async def predict(self, payload: Request, headers: Mapping[str, str] | None = None) -> Response:
         """Answer feature blocks with the tensors of `forecast_outputs`."""
@@ -110,16 +153,39 @@ class RouterModel(V2Model):
     async def _forecast(self, bars: NDArray[np.float64]) -> Response:
         return await self._ensemble(compute_features(bars, self._spec), time.monotonic() + self._timeout_s)
 
+    async def _ask(self, kind: str, block: FeatureBlock, timeout_s: float) -> NDArray[np.float64]:
+        version = self._release.members[kind]
+        response = await self._peers[kind].infer(kind, blocks(block), {"spec": block.spec_hash}, timeout_s, version)
+        spec = response.parameters.get("spec")
+        if spec != block.spec_hash:
+            raise WavecastError(f"answered from features of spec {spec!r}; expected '{block.spec_hash}'")
+        if OUTPUT not in response.tensors:
+            raise WavecastError(f"answered without '{OUTPUT}'")
+        return check_answer(response.tensors[OUTPUT], (len(block.tabular), len(self._release.horizons)))
 
-async def _ask(peer: Peer, kind: str, block: FeatureBlock, timeout_s: float) -> NDArray[np.float64]:
-    response = await peer.infer(kind, blocks(block), {"spec": block.spec_hash}, timeout_s)
-    return np.asarray(response.tensors[OUTPUT])
+    async def _probe(self, kind: str) -> None:
+        """Replay a golden window through one member.
+
+        Raises
+        ------
+        WavecastError
+            If it fails, or answers otherwise than when the release was made.
+        """
+        answer = await self._ask(kind, self._golden_block, self._timeout_s)
+        expected = self._golden.get(f"member_{kind}")
+        if expected is None:  # a release made before these were stored
+            return
+        worst = float(np.max(np.abs(answer - expected[:1])))
+        if not worst <= float(self._golden["tolerance"]):
+            raise WavecastError(f"answered a golden window with a difference of {worst:.3g}")
 
 
-async def ask_router(peer: Peer, block: FeatureBlock, deadline: float) -> Response:
-    """Forecast by the router's process."""
+async def ask_router(peer: Peer, release: str, block: FeatureBlock, deadline: float) -> Response:
+    """Forecast by the router's process, which must be of the same release."""
     left = deadline - time.monotonic()
-    return await peer.infer(MODEL, blocks(block), {"spec": block.spec_hash}, left)
+    response = await peer.infer(MODEL, blocks(block), {"spec": block.spec_hash}, left, release)
+    current_trace().mark("members")
+    return response
 
 
 def blocks(block: FeatureBlock) -> dict[str, NDArray[np.float32]]:

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from predictors.core.artifact import ReleaseManifest
 from predictors.core.errors import InvalidInput
 from predictors.core.features import FeatureBlock
-from predictors.core.window import OhlcvWindow, check_windows
+from predictors.core.window import FIELDS, OhlcvWindow, check_windows
+from predictors.serving.cache import Key, ResponseCache
 from predictors.serving.ensemble import MODEL, forecast_outputs, release_facts
 from predictors.serving.model import V2Model
 from predictors.serving.peer import Peer
 from predictors.serving.replay import replay_release, replay_when_possible
 from predictors.serving.settings import ServeSettings, WaveletSettings
 from predictors.serving.tensors import Request, Response, TensorSpec
+from predictors.serving.trace import current_trace
 from predictors.serving.work import Worker
 from predictors.wavelet.features import compute_features
 from predictors.wavelet.spec import FeatureSpec
@@ -33,6 +35,7 @@ class WavecastModel(V2Model):
     """Validates bars, computes their features and has them forecast."""
 
     platform = "ensemble"
+    request_parameters = ("max_age_s", "series", "timeout")
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class WavecastModel(V2Model):
         settings: ServeSettings | WaveletSettings,
         worker: Worker,
         router: Peer | None = None,
+        cache: ResponseCache | None = None,
     ) -> None:
         """Declare the model of a release.
 
@@ -55,9 +59,12 @@ class WavecastModel(V2Model):
             Of the process.
         router
             Where the forecaster is another process: it, so that readiness depends on it.
+        cache
+            Where answers are kept, if they are; that of the process, for all its releases.
         """
         super().__init__(MODEL, settings.timeout_s)
         self.version = release.release
+        self.members = release.members
         self._spec = FeatureSpec.from_json(release.spec)
         most = (settings.max_batch, settings.max_bars)
         self.inputs = {
@@ -70,15 +77,18 @@ class WavecastModel(V2Model):
             "spec": self._spec.hash,
             "proxy": release.proxy,
             "bars_per_year": release.bars_per_year,
+            "fields": ",".join(FIELDS),
             "window_bars": self._spec.window_bars,
             "max_bars": settings.max_bars,
             "max_batch": settings.max_batch,
             "max_bytes": settings.max_bytes,
         }
+        self._release = release
         self._golden = golden
         self._forecaster = forecaster
         self._worker = worker
         self._router = router
+        self._cache = cache
 
     def load(self) -> bool:
         """Replay the release's golden windows through the members of this process, end to end.
@@ -88,7 +98,7 @@ class WavecastModel(V2Model):
         NotReady
             If a member does not answer or an answer differs.
         """
-        asyncio.run(replay_release(self._forecast, self._golden, self.version))
+        asyncio.run(replay_release(self._forecast, self._golden, self._release))
         self.ready = True
         return True
 
@@ -101,33 +111,45 @@ class WavecastModel(V2Model):
             If an answer differs.
         """
         if self._router is not None:
-            possible = partial(self._router.ready, MODEL)
-            await replay_when_possible(self._forecast, self._golden, self.version, possible)
+            possible = partial(self._router.ready, MODEL, self.version)
+            await replay_when_possible(self._forecast, self._golden, self._release, possible)
             self.ready = True
 
     async def healthy(self) -> bool:
         """Whether the golden replay passed and the router, if there is one, is ready."""
-        return bool(self.ready) and (self._router is None or await self._router.ready(MODEL))
+        return bool(self.ready) and (self._router is None or await self._router.ready(MODEL, self.version))
 
     async def predict(self, payload: Request, headers: Mapping[str, str] | None = None) -> Response:
         """Answer ``bars`` float64 (B, T, 5) with the tensors of `forecast_outputs`."""
         window = OhlcvWindow(payload.tensors["bars"], payload.tensors.get("timestamps"))
-        block = await self._worker.run(len(window.bars), partial(_features, window, self._spec))
+        recent, key = await self._worker.run(len(window.bars), partial(self._check, window))
         max_age_s = payload.parameters.get("max_age_s")
         if max_age_s is not None:
             _check_age(window.timestamps, max_age_s)
-        response = await self._forecaster(block, payload.deadline)
+        response = None if key is None or self._cache is None else self._cache.get(key)
+        current_trace().cached = response is not None
+        if response is None:
+            response = await self._compute(recent, payload.deadline)
+            if key is not None and self._cache is not None:
+                self._cache.put(key, response)
         if window.timestamps is None:
             return response
         return Response(response.tensors, {**response.parameters, "origin": int(window.timestamps[:, -1].max())})
 
     async def _forecast(self, bars: NDArray[np.float64]) -> Response:
-        return await self.predict(Request({"bars": bars}, deadline=time.monotonic() + self._timeout_s))
+        recent, _ = self._check(OhlcvWindow(bars))
+        return await self._compute(recent, time.monotonic() + self._timeout_s)
 
+    def _check(self, window: OhlcvWindow) -> tuple[NDArray[np.float64], Key | None]:
+        """The bars that features are computed from, and what they are cached by."""
+        check_windows(window, self._spec.window_bars)
+        recent = window.last(self._spec.window_bars).bars
+        return recent, None if self._cache is None else ResponseCache.key(self.version, recent)
 
-def _features(window: OhlcvWindow, spec: FeatureSpec) -> FeatureBlock:
-    check_windows(window, spec.window_bars)
-    return compute_features(window.last(spec.window_bars).bars, spec)
+    async def _compute(self, bars: NDArray[np.float64], deadline: float) -> Response:
+        block = await self._worker.run(len(bars), partial(compute_features, bars, self._spec))
+        current_trace().mark("features")
+        return await self._forecaster(block, deadline)
 
 
 def _check_age(timestamps: NDArray[np.int64] | None, max_age_s: object) -> None:

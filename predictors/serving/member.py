@@ -14,6 +14,7 @@ from predictors.core.errors import ArtifactError
 from predictors.core.features import FeatureBlock
 from predictors.members.onnx_member import OUTPUT, OnnxMember, replay
 from predictors.serving.model import V2Model, check_spec
+from predictors.serving.registry import Registry
 from predictors.serving.server import Server, run_process
 from predictors.serving.settings import MemberSettings, ServerSettings, read_settings
 from predictors.serving.tensors import Request, Response, TensorSpec
@@ -23,6 +24,8 @@ from predictors.store import Member, Store, read_member
 
 class MemberModel(V2Model):
     """One verified member artifact."""
+
+    request_parameters = ("spec", "timeout")
 
     def __init__(
         self, kind: str, reads: tuple[str, ...], artifact: Member, settings: ServerSettings, worker: Worker
@@ -86,9 +89,13 @@ class MemberModel(V2Model):
         return True
 
     async def predict(self, payload: Request, headers: Mapping[str, str] | None = None) -> Response:
-        """Answer ``tabular`` float32 (B, F) and ``sequence`` float32 (B, S, C) with ``log_variance`` float64 (B, H)."""
+        """Answer ``tabular`` float32 (B, F) and ``sequence`` float32 (B, S, C) with ``log_variance`` float64 (B, H).
+
+        The response parameter ``spec`` says of which features the answer is, so that it is not averaged with others.
+        """
         check_spec(payload.parameters, self._artifact.manifest.spec_hash, self.name)
-        return Response({OUTPUT: await self._run(payload.tensors["tabular"], payload.tensors["sequence"])})
+        answer = await self._run(payload.tensors["tabular"], payload.tensors["sequence"])
+        return Response({OUTPUT: answer}, {"spec": self._artifact.manifest.spec_hash})
 
     async def ask(self, block: FeatureBlock, timeout_s: float) -> NDArray[np.float64]:
         """The same for the ensemble of the same process, which bounds the time itself."""
@@ -109,6 +116,6 @@ def serve_member(kind: str, reads: tuple[str, ...]) -> None:
         artifact = read_member(Store(str(settings.model_dir)), "")
         model = MemberModel(kind, reads, artifact, settings, worker)
         model.load()
-        Server(settings, worker).start([model])
+        Server(settings, worker).start(Registry([model]))
 
     run_process(main)

@@ -11,8 +11,12 @@ from typing import Any
 from kserve import Model
 from kserve.metrics import PREDICT_HIST_TIME
 
-from predictors.core.errors import DeadlineExceeded, InvalidInput, NotFound, NotReady
+from predictors.core.errors import DeadlineExceeded, InvalidInput, NotReady
 from predictors.serving.tensors import Request, Response, Scalar, TensorSpec, check_answer
+
+_WIRE_PARAMETERS = ("binary_data_output",)
+"""Of a request as a whole, understood by the codecs."""
+SERIES_LENGTH = 128
 
 
 class V2Model(Model):  # type: ignore[misc]  # kserve ships no types
@@ -27,6 +31,11 @@ class V2Model(Model):  # type: ignore[misc]  # kserve ships no types
         The one version that is loaded.
     platform, inputs, outputs, facts
         Metadata: what runs it, its tensors, and limits and other scalars.
+    request_parameters
+        Names of those that a request may have; another one is refused, because a misspelt
+        ``max_age_s`` must not pass for none.
+    members
+        Versions of the members of a release, by kind.
     """
 
     platform = "onnxruntime_onnx"
@@ -34,9 +43,11 @@ class V2Model(Model):  # type: ignore[misc]  # kserve ships no types
     inputs: Mapping[str, TensorSpec]
     outputs: tuple[TensorSpec, ...]
     facts: Mapping[str, Scalar]
+    request_parameters: tuple[str, ...]
 
     def __init__(self, name: str, timeout_s: float) -> None:
         super().__init__(name)
+        self.members: Mapping[str, str] = {}
         self._timeout_s = timeout_s
         self._seconds = PREDICT_HIST_TIME.labels(model_name=name)
 
@@ -58,26 +69,50 @@ class V2Model(Model):  # type: ignore[misc]  # kserve ships no types
         """Answer a checked request."""
         raise NotImplementedError
 
-    def check_version(self, version: str) -> None:
-        """Refuse a version that is not loaded; empty means any.
+    def metadata(self) -> dict[str, Any]:
+        """What a client must know to build a request."""
+        optional = ",".join(spec.name for spec in self.inputs.values() if spec.optional)
+        return {
+            "name": self.name,
+            "versions": [self.version],
+            "platform": self.platform,
+            "inputs": self.get_input_types(),
+            "outputs": self.get_output_types(),
+            "parameters": {
+                **self.facts,
+                "optional_inputs": optional,
+                "request_parameters": ",".join(self.request_parameters),
+            },
+        }
+
+    def deadline(self, request: Request, arrived: float, transport_s: float | None = None) -> float:
+        """When the answer is worth nothing any more, in `time.monotonic` seconds.
+
+        Parameters
+        ----------
+        request
+            Its parameter ``timeout`` can shorten the server's own.
+        arrived
+            `time.monotonic` seconds; time spent waiting counts.
+        transport_s
+            What the transport left at arrival, in seconds.
 
         Raises
         ------
-        NotFound
-            Naming both versions.
+        InvalidInput
+            If ``timeout`` is no positive integer.
         """
-        if version and version != self.version:
-            raise NotFound(f"model '{self.name}' has no version '{version}'; loaded is '{self.version}'")
+        return arrived + self._budget(request.parameters.get("timeout"), transport_s)
 
-    async def answer(self, request: Request, timeout_s: float | None = None) -> Response:
+    async def answer(self, request: Request, arrived: float, transport_s: float | None = None) -> Response:
         """Answer a request within its deadline.
 
         Parameters
         ----------
         request
             As decoded.
-        timeout_s
-            What the transport leaves, in seconds.
+        arrived, transport_s
+            As for `deadline`.
 
         Raises
         ------
@@ -86,18 +121,32 @@ class V2Model(Model):  # type: ignore[misc]  # kserve ships no types
         """
         if not self.ready:
             raise NotReady(f"model '{self.name}' is not ready")
-        budget = self._budget(request.parameters.get("timeout"), timeout_s)
-        deadline = time.monotonic() + budget
+        self._check_parameters(request.parameters)
+        deadline = self.deadline(request, arrived, transport_s)
+        left = deadline - time.monotonic()
         try:
+            if left <= 0:
+                raise TimeoutError
             with self._seconds.time():
-                async with asyncio.timeout(budget):
+                async with asyncio.timeout(left):
                     response = await self.predict(replace(request, deadline=deadline))
         except TimeoutError as late:
             raise DeadlineExceeded(
-                f"model '{self.name}' did not answer before its deadline of {budget:.6g} s"
+                f"model '{self.name}' did not answer before its deadline of {deadline - arrived:.6g} s"
             ) from late
         check_answer(response, self.name)
         return response
+
+    def _check_parameters(self, parameters: Mapping[str, Scalar]) -> None:
+        unknown = parameters.keys() - {*self.request_parameters, *_WIRE_PARAMETERS}
+        if unknown:
+            expected = ", ".join(self.request_parameters)
+            raise InvalidInput(f"parameter {min(unknown)!r} is unknown; model '{self.name}' takes {expected}")
+        series = parameters.get("series", "")
+        if not isinstance(series, str) or len(series) > SERIES_LENGTH or not (series.isprintable()):
+            raise InvalidInput(
+                f"parameter 'series' is {series!r}; expected printable text of at most {SERIES_LENGTH} characters"
+            )
 
     def _budget(self, parameter: Scalar | None, transport_s: float | None) -> float:
         budgets = [self._timeout_s]

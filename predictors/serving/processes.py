@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import http.client
+import json
 import signal
 import socket
 import sys
@@ -18,7 +19,8 @@ import click
 
 from predictors.core.artifact import GOLDEN, MANIFEST, MODEL, RELEASE, ReleaseManifest
 from predictors.core.errors import WavecastError
-from predictors.serving.settings import ServerSettings, ServeSettings
+from predictors.serving.settings import PublicSettings, ServerSettings, ServeSettings
+from predictors.serving.tls import trust
 from predictors.store import Store, member_folder, newest_release, read_release_manifest, release_folder
 
 Announce = Callable[[ReleaseManifest, ServeSettings, int, int], None]
@@ -27,7 +29,8 @@ _LOOPBACK = "127.0.0.1"
 _POLL_S = 0.1
 _QUIET_START_S = 2.0
 _KILL_AFTER_S = 5.0
-_ERROR = "error: "
+_ERROR = b"error: "
+_CHUNK_BYTES = 65536
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -90,12 +93,19 @@ class _Process:
 
     async def _relay(self, child: asyncio.subprocess.Process) -> int:
         assert child.stderr is not None
-        async for raw in child.stderr:
-            line = raw.decode(errors="replace")
-            if line.startswith(_ERROR):
-                self.error = line.removeprefix(_ERROR).strip()
-            else:
-                sys.stderr.write(line)
+        pending = bytearray()  # a line can be longer than a stream would read: the log may hold bars
+        while chunk := await child.stderr.read(_CHUNK_BYTES):
+            pending += chunk
+            if b"\n" not in chunk:
+                continue
+            *lines, rest = pending.split(b"\n")
+            pending = rest
+            for line in lines:
+                if line.startswith(_ERROR):
+                    self.error = line.removeprefix(_ERROR).decode(errors="replace").strip()
+                else:
+                    sys.stderr.buffer.write(line + b"\n")
+            sys.stderr.buffer.flush()
         return await child.wait()
 
     async def stop(self, grace_s: float) -> None:
@@ -117,9 +127,7 @@ class _Process:
 
 def _plan(settings: ServeSettings, release: ReleaseManifest, copies: dict[str, Path]) -> list[_Process]:
     """The processes in the order in which they depend on each other, the public one last."""
-    ports = ("http_port", "grpc_port")
-    public = {name: getattr(settings, name) for name in ServerSettings.model_fields if name not in ports}
-    inner = {**public, "host": _LOOPBACK, "log_level": "warning"}
+    inner = {**_flags(settings, ServerSettings), "host": _LOOPBACK, "log_level": "warning"}
     members = [
         _Process(kind, f"predictors.members.{kind}", {**inner, "model_dir": copies[kind]}) for kind in release.members
     ]
@@ -137,15 +145,21 @@ def _plan(settings: ServeSettings, release: ReleaseManifest, copies: dict[str, P
         "wavelet",
         "predictors.wavelet",
         {
-            **public,
+            **_flags(settings, PublicSettings),
             "model_dir": copies["release"],
-            "max_bars": settings.max_bars,
             "predictor_host": f"{_LOOPBACK}:{router.grpc_port}",
         },
     )
     wavelet.http_port = settings.http_port or wavelet.http_port
     wavelet.grpc_port = settings.grpc_port or wavelet.grpc_port
     return [*members, router, wavelet]
+
+
+def _flags(settings: ServeSettings, process: type[ServerSettings]) -> dict[str, object]:
+    """Those of the settings that a process has too, as flags; each has ports of its own."""
+    names = process.model_fields.keys() - {"http_port", "grpc_port"}
+    given = {name: value for name in names if (value := getattr(settings, name)) is not None}
+    return {name: json.dumps(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 async def _run(settings: ServeSettings, release: ReleaseManifest, copies: dict[str, Path], announce: Announce) -> None:
@@ -157,7 +171,7 @@ async def _run(settings: ServeSettings, release: ReleaseManifest, copies: dict[s
     try:
         for process in processes:
             await process.start()
-        if await _until_ready(processes, settings.host, stopping):
+        if await _until_ready(processes, settings, stopping):
             announce(release, settings, public.http_port, public.grpc_port)
             await _watch(processes, release, stopping)
     finally:
@@ -168,7 +182,7 @@ async def _run(settings: ServeSettings, release: ReleaseManifest, copies: dict[s
         await asyncio.gather(*(member.stop(settings.grace_s) for member in members))
 
 
-async def _until_ready(processes: list[_Process], host: str, stopping: asyncio.Event) -> bool:
+async def _until_ready(processes: list[_Process], settings: ServeSettings, stopping: asyncio.Event) -> bool:
     """Wait for the public model, which is ready when all the others are; False if told to stop before."""
     started = time.monotonic()
     told = False
@@ -176,7 +190,7 @@ async def _until_ready(processes: list[_Process], host: str, stopping: asyncio.E
         for process in processes:
             if process.ended is not None and process.ended.done():
                 raise WavecastError(f"{process.obituary()}; nothing is served")
-        if await asyncio.to_thread(_ready, host, processes[-1].http_port):
+        if await asyncio.to_thread(_ready, settings, processes[-1].http_port):
             return True
         if not told and time.monotonic() - started > _QUIET_START_S:
             click.echo(f"starting {', '.join(process.name for process in processes)} ...", err=True)
@@ -198,9 +212,12 @@ async def _watch(processes: list[_Process], release: ReleaseManifest, stopping: 
             click.echo(f"warning: {process.obituary()}; answers are degraded", err=True)
 
 
-def _ready(host: str, port: int) -> bool:
-    reachable = {"0.0.0.0": _LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-    connection = http.client.HTTPConnection(reachable, port, timeout=2)
+def _ready(settings: ServeSettings, port: int) -> bool:
+    reachable = {"0.0.0.0": _LOOPBACK, "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
+    if settings.tls_cert is None:
+        connection = http.client.HTTPConnection(reachable, port, timeout=2)
+    else:
+        connection = http.client.HTTPSConnection(reachable, port, timeout=2, context=trust(settings.tls_cert))
     try:
         connection.request("GET", "/v2/models/wavecast/ready")
         return connection.getresponse().status == http.HTTPStatus.OK

@@ -6,7 +6,7 @@ They replace the SDK's own, which parse a body twice in pure Python, answer 422 
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
@@ -17,10 +17,11 @@ from fastapi import FastAPI
 from prometheus_client import REGISTRY, exposition
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from predictors.core.errors import (
+    DeadlineExceeded,
     InvalidInput,
     MethodNotAllowed,
     NotFound,
@@ -29,24 +30,30 @@ from predictors.core.errors import (
     UnsupportedMediaType,
     WavecastError,
 )
-from predictors.serving.registry import Registry
+from predictors.serving.front import error_response
+from predictors.serving.intake import WINDOW_BYTES, Intake
+from predictors.serving.model import V2Model
+from predictors.serving.openapi import describe, render
+from predictors.serving.registry import RELEASE_HEADER, Registry
+from predictors.serving.repository_codec import index_request, release_request
 from predictors.serving.rest_codec import HEADER_LENGTH, RestRequest, decode_request, encode_response
 from predictors.serving.work import Worker
 
 _JSON = "application/json"
 _BINARY = "application/octet-stream"
-_WINDOW_BYTES = 16 * 1024
-"""About one window of 128 bars as JSON: how many windows' worth of work a body is."""
-
+_MOST_DIGITS = 18
 _log = structlog.get_logger()
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def add_routes(app: FastAPI, registry: Registry, worker: Worker, max_bytes: int) -> None:
+def add_routes(app: FastAPI, registry: Registry, worker: Worker, intake: Intake, max_bytes: int) -> None:
     """Give the application its V2 routes, health, metrics and JSON errors."""
 
-    async def alive(_: Request) -> Response:
-        return _json({"status": "alive"})
+    def find(request: Request) -> V2Model:
+        return registry.find(**request.path_params, release=request.headers.get(RELEASE_HEADER))
+
+    async def about(_: Request) -> Response:
+        return _json(registry.about())
 
     async def metrics(request: Request) -> Response:
         encode, media_type = exposition.choose_encoder(request.headers.get("accept", ""))
@@ -68,51 +75,74 @@ def add_routes(app: FastAPI, registry: Registry, worker: Worker, max_bytes: int)
         return _json({"models": sorted(registry.models)})
 
     async def model(request: Request) -> Response:
-        found = registry.find(**request.path_params)
-        return _json(
-            {
-                "name": found.name,
-                "versions": [found.version],
-                "platform": found.platform,
-                "inputs": found.get_input_types(),
-                "outputs": found.get_output_types(),
-                "parameters": found.facts,
-            }
-        )
+        return _json(registry.metadata(find(request)))
 
     async def model_ready(request: Request) -> Response:
-        found = registry.find(**request.path_params)
+        found = find(request)
         if not await found.healthy():
             raise NotReady(f"model '{found.name}' is not ready")
         return _json({"name": found.name, "ready": True})
 
     async def infer(request: Request) -> Response:
-        started = time.perf_counter()
         name = request.path_params["model"]
-        asked: RestRequest | None = None
-        error: WavecastError | None = None
-        try:
-            found = registry.find(**request.path_params)
+        with intake.inference("rest", registry.label(name)) as this:
+            found = find(request)
             header_length = _check_headers(request, max_bytes)
-            body = await _read(request, max_bytes)
+            body = await _read(request, max_bytes, intake.timeout_s)
+            if header_length is None and _is_binary(request) and body[:1] != b"{":
+                # JSON alone may be called octets, as Triton's client does; anything else must say where it begins.
+                raise InvalidInput("header 'Inference-Header-Content-Length' is missing, and the body is not JSON")
             decode = partial(decode_request, body, header_length, found.inputs, found.outputs)
-            asked = await worker.run(len(body) // _WINDOW_BYTES, decode)
-            answer = await found.answer(asked.request)
-            encode = partial(encode_response, answer, found.outputs, asked, name, found.version)
-            content, length = await worker.run(len(body) // _WINDOW_BYTES, encode)
+            rows = len(body) // WINDOW_BYTES
+            asked: RestRequest | None = None
+            deadline = this.arrived + intake.timeout_s
+            if intake.is_small(len(body)):  # cheap enough to know its deadline before it waits
+                asked = decode()
+                this.decoded(asked.request)
+                deadline = found.deadline(asked.request, this.arrived)
+            async with intake.turn(len(body), deadline):
+                this.trace.mark("queue")
+                if asked is None:
+                    asked = await worker.run(rows, decode)
+                    this.decoded(asked.request)
+                this.answer = answer = await found.answer(asked.request, this.arrived)
+                this.trace.mark("combine")
+                encode = partial(encode_response, answer, found.outputs, asked, name, found.version)
+                content, length = await worker.run(rows, encode)
+                this.trace.mark("encode")
             if length is None:
                 return Response(content, media_type=_JSON)
             return Response(content, media_type=_BINARY, headers={HEADER_LENGTH: str(length)})
-        except WavecastError as wrong:
-            error = wrong
-            raise
-        finally:
-            registry.log("rest", name, started, asked.request if asked else None, error)
 
+    async def index(request: Request) -> Response:
+        return _json(await registry.index(index_request(await body_of(request))))
+
+    async def load(request: Request) -> Response:
+        release = release_request(await body_of(request), request.headers.get(RELEASE_HEADER))
+        release = await registry.load(request.path_params["model"], release)
+        return _json({"name": request.path_params["model"], "version": release, "load": True})
+
+    async def unload(request: Request) -> Response:
+        release = release_request(await body_of(request), request.headers.get(RELEASE_HEADER))
+        await registry.unload(request.path_params["model"], release)
+        return _json({"name": request.path_params["model"], "version": release, "unload": True})
+
+    async def body_of(request: Request) -> bytes:
+        _check_headers(request, max_bytes)
+        return await _read(request, max_bytes, intake.timeout_s)
+
+    async def openapi(_: Request) -> Response:
+        return _json(await asyncio.to_thread(describe, registry))
+
+    async def docs(_: Request) -> Response:
+        return HTMLResponse(await asyncio.to_thread(render, describe(registry)))
+
+    # The SDK's application has an OpenAPI document of its own, of routes that are not these.
+    app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") != "/openapi.json"]
     app.router.redirect_slashes = False
     versioned = "/v2/models/{model}/versions/{version}"
     for method, path, endpoint in (
-        ("GET", "/", alive),
+        ("GET", "/", about),
         ("GET", "/metrics", metrics),
         ("GET", "/v2", server),
         ("GET", "/v2/health/live", live),
@@ -124,6 +154,11 @@ def add_routes(app: FastAPI, registry: Registry, worker: Worker, max_bytes: int)
         ("GET", versioned + "/ready", model_ready),
         ("POST", "/v2/models/{model}/infer", infer),
         ("POST", versioned + "/infer", infer),
+        ("POST", "/v2/repository/index", index),
+        ("POST", "/v2/repository/models/{model}/load", load),
+        ("POST", "/v2/repository/models/{model}/unload", unload),
+        ("GET", "/openapi.json", openapi),
+        ("GET", "/docs", docs),
     ):
         app.router.routes.append(Route(path, _answering(endpoint), methods=[method]))
     app.add_exception_handler(HTTPException, _http_error)
@@ -134,12 +169,12 @@ def _answering(endpoint: _Endpoint) -> _Endpoint:
         try:
             return await endpoint(request)
         except WavecastError as wrong:
-            return _error(wrong)
+            return error_response(wrong)
         except ClientDisconnect:
-            return _error(InvalidInput("the client went away before the body was complete"))
+            return error_response(InvalidInput("the client went away before the body was complete"))
         except Exception as wrong:  # noqa: BLE001 - no detail of a defect leaves the process
             _log.exception("request broke", path=request.url.path, exc_info=wrong)
-            return _error(WavecastError("internal error; the server's log has the details"))
+            return error_response(WavecastError("internal error; the server's log has the details"))
 
     return answer
 
@@ -149,11 +184,11 @@ async def _http_error(request: Request, wrong: Exception) -> Response:
     path = request.url.path
     if wrong.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = (wrong.headers or {}).get("Allow", "")
-        answer = _error(MethodNotAllowed(f"{path} does not take {request.method}; it takes {allowed}"))
+        answer = error_response(MethodNotAllowed(f"{path} does not take {request.method}; it takes {allowed}"))
         answer.headers["allow"] = allowed
         return answer
     if wrong.status_code == HTTPStatus.NOT_FOUND:
-        return _error(NotFound(f"there is no route {path}; the server answers below /v2, /metrics and /"))
+        return error_response(NotFound(f"there is no route {path}; the server answers below /v2, /metrics and /"))
     return _json({"error": str(wrong.detail)}, wrong.status_code)
 
 
@@ -161,14 +196,14 @@ def _check_headers(request: Request, max_bytes: int) -> str | None:
     """Refuse what will not be read before it is sent; the length of the JSON part, if given."""
     headers = request.headers
     header_length = headers.get(HEADER_LENGTH)
+    if header_length is not None and len(header_length) > _MOST_DIGITS:
+        raise InvalidInput(f"header 'Inference-Header-Content-Length' is '{header_length}'; expected a number of bytes")
     media_type, _, parameters = headers.get("content-type", _JSON).partition(";")
-    if media_type.strip().lower() not in (_JSON, _BINARY):
+    if not (media_type.strip().lower() == _JSON or _is_binary(request)):
         raise UnsupportedMediaType(f"content type '{media_type}' is not understood; send {_JSON} or {_BINARY}")
     charset = parameters.strip().lower().removeprefix("charset=").strip('"')
     if charset not in ("", "utf-8"):
         raise UnsupportedMediaType(f"content type parameter '{parameters.strip()}' is not understood; send UTF-8")
-    if media_type.strip().lower() == _BINARY and header_length is None:
-        raise InvalidInput("header 'Inference-Header-Content-Length' is missing; binary bodies begin with JSON")
     encoding = headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
         raise UnsupportedMediaType(f"content encoding '{encoding}' is not understood; send the body uncompressed")
@@ -178,20 +213,24 @@ def _check_headers(request: Request, max_bytes: int) -> str | None:
     return header_length
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
+def _is_binary(request: Request) -> bool:
+    return request.headers.get("content-type", _JSON).partition(";")[0].strip().lower() == _BINARY
+
+
+async def _read(request: Request, max_bytes: int, timeout_s: float) -> bytes:
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > max_bytes:
-            raise TooLarge(f"the body has more than {max_bytes} bytes; at most {max_bytes} are accepted")
-        parts.append(part)
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for part in request.stream():
+                size += len(part)
+                if size > max_bytes:
+                    raise TooLarge(f"the body has more than {max_bytes} bytes; at most {max_bytes} are accepted")
+                parts.append(part)
+    except TimeoutError as late:
+        raise DeadlineExceeded(f"the body was not complete after {timeout_s:g} s; {size} bytes came") from late
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _json(content: object, status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type=_JSON)
-
-
-def _error(wrong: WavecastError) -> Response:
-    return _json({"error": str(wrong)}, wrong.http_status)

@@ -8,23 +8,30 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import grpc
 import uvicorn
 import uvloop
 from kserve import ModelServer
 from kserve.model_server import app
-from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 
 from predictors.core.errors import WavecastError
-from predictors.serving.grpc_servicer import V2Servicer
+from predictors.serving.door import door
+from predictors.serving.front import front
+from predictors.serving.grpc_servicer import add_service
+from predictors.serving.intake import Intake
 from predictors.serving.logs import configure_logs
-from predictors.serving.model import V2Model
 from predictors.serving.registry import Registry
 from predictors.serving.rest_routes import add_routes
-from predictors.serving.settings import ServerSettings
+from predictors.serving.settings import PublicSettings, ServerSettings
+from predictors.serving.tls import Certificate
 from predictors.serving.work import Worker
+
+_INNER_WAITING = 1024
+"""Calls that wait for a process inside the graph; who accepts bars has bounded them before."""
+_CORE_WAITING = 128
+"""Least bound of the calls that gRPC's core holds; it refuses at random from the half of the bound on."""
 
 
 class _Uvicorn(uvicorn.Server):
@@ -49,11 +56,15 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve ships no types
         self.grpc_port: int = settings.grpc_port
         self._settings = settings
         self._worker = worker
+        self._intake = Intake(settings)
+        public = settings if isinstance(settings, PublicSettings) else None
+        self._cors_origins = [] if public is None else public.cors_origins
+        self._certificate = None if public is None else Certificate.of(public)
         self._stopping = asyncio.Event()
         self.announce: Callable[[], None] = lambda: None
         """Called once when both servers listen; ``http_port`` and ``grpc_port`` are then the real ones."""
 
-    def start(self, models: Sequence[V2Model]) -> None:
+    def start(self, registry: Registry) -> None:
         """Serve until SIGTERM or SIGINT; requests in flight finish first.
 
         Raises
@@ -61,21 +72,19 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve ships no types
         WavecastError
             If a port is taken, or a model is refused while it warms up.
         """
-        for model in models:
-            self.register_model(model)
-        uvloop.run(self._run(models))
+        uvloop.run(self._run(registry))
 
-    async def _run(self, models: Sequence[V2Model]) -> None:
-        registry = Registry(models)
+    async def _run(self, registry: Registry) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         listener = self._bind(self.http_port)
         self.http_port = listener.getsockname()[1]
         grpc_server = await self._start_grpc(registry)
-        add_routes(app, registry, self._worker, self._settings.max_bytes)
+        add_routes(app, registry, self._worker, self._intake, self._settings.max_bytes)
         config = uvicorn.Config(
-            app,
+            front(app, self._intake, self._cors_origins),
+            http=door(None if self._cors_origins else self._intake.small),
             loop="none",
             log_config=None,
             access_log=False,
@@ -84,9 +93,11 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve ships no types
             timeout_keep_alive=self.timeout_keep_alive,
             timeout_graceful_shutdown=int(self.grace_period),
         )
+        config.load()
+        config.ssl = None if self._certificate is None else self._certificate.rest()
         rest = _Uvicorn(config)
         serving = asyncio.create_task(rest.serve([listener]))
-        warming = [asyncio.create_task(model.warm_up()) for model in models]
+        warming = [asyncio.create_task(model.warm_up()) for model in registry.models.values()]
         stopped = asyncio.create_task(self._stopping.wait())
         self.announce()
         try:
@@ -97,6 +108,7 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve ships no types
             rest.should_exit = True
             await asyncio.gather(serving, grpc_server.stop(self.grace_period))
             self._worker.close()
+            self._intake.close()
 
     async def _wait(
         self, stopped: asyncio.Task[bool], serving: asyncio.Task[None], warming: list[asyncio.Task[None]]
@@ -121,17 +133,27 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve ships no types
             ) from wrong
 
     async def _start_grpc(self, registry: Registry) -> grpc.aio.Server:
+        public = self._settings if isinstance(self._settings, PublicSettings) else None
+        waiting = _INNER_WAITING if public is None else max(public.max_waiting, _CORE_WAITING)
         server = grpc.aio.server(
             options=(
                 ("grpc.max_receive_message_length", self._settings.max_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),  # else two servers share a port and each gets half of the requests
+                # Calls that the loop has not taken yet wait in the core, unseen by our own queue: bound them too.
+                ("grpc.server.max_pending_requests", waiting // 2),
+                ("grpc.server.max_pending_requests_hard_limit", waiting),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # a peer's keepalive is no abuse
             )
         )
-        add_GRPCInferenceServiceServicer_to_server(V2Servicer(registry), server)
+        add_service(server, registry, self._intake)
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         self._bind(self.grpc_port).close()  # gRPC takes no socket and does not say why it failed
-        self.grpc_port = server.add_insecure_port(f"{host}:{self.grpc_port}")
+        address = f"{host}:{self.grpc_port}"
+        if self._certificate is None:
+            self.grpc_port = server.add_insecure_port(address)
+        else:
+            self.grpc_port = server.add_secure_port(address, self._certificate.grpc())
         await server.start()
         return server
 

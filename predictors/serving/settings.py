@@ -42,7 +42,40 @@ class ServerSettings(BaseSettings):
     inline_rows: int = Field(4, ge=0)
     """Windows up to which a request is computed on the event loop (about 1 ms)."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severe event that is logged; `info` writes one line per request."""
+    """Least severe event that is logged; `info` writes a line for each inference that is sampled."""
+    log_sample: float = Field(1.0, ge=0, le=1)
+    """Share of the inferences that are logged; those that fail always are, refusals are only counted."""
+
+
+class PublicSettings(ServerSettings):
+    """Settings of a process that accepts bars: who may ask, and how much."""
+
+    max_bars: int = Field(4096, ge=1)
+    """Most bars in one window."""
+    api_keys: Path | None = None
+    """File of the API keys, made by `wavecast keys`; without it anybody who reaches the server may ask."""
+    insecure: bool = False
+    """Serve an address that is open to the network without keys."""
+    tls_cert: Path | None = None
+    """Certificate chain of the server, PEM, for REST and gRPC; read again when it changes."""
+    tls_key: Path | None = None
+    """Its private key, PEM."""
+    cors_origins: list[str] = []
+    """Origins whose pages may ask from a browser, for example ["https://app.example"]; ["*"] for all."""
+    rate_per_s: float | None = Field(None, gt=0)
+    """Requests per second of one key (of one address, without keys); no limit if not set."""
+    rate_burst: int = Field(20, ge=1)
+    """Requests that may come at once before the rate counts."""
+    client_in_flight: int | None = Field(None, ge=1)
+    """Requests of one key (of one address, without keys) at the same time; no limit if not set."""
+    max_waiting: int = Field(256, ge=1)
+    """Most inferences that wait for their turn; more are refused with 503."""
+    max_wait_s: float = Field(0.25, gt=0)
+    """Longest that an inference may have to wait for its turn, in seconds; else it is refused with 503."""
+    cache_windows: int = Field(0, ge=0)
+    """Windows whose answers are kept, to be given again for the same bars; 0 keeps none."""
+    log_payload: bool = False
+    """Write the bars into the log of requests too."""
 
 
 class MemberSettings(ServerSettings):
@@ -61,20 +94,28 @@ class RouterSettings(ServerSettings):
     """gRPC address of each member by its kind, for example xgboost=127.0.0.1:9001."""
     min_members: int = Field(1, ge=1)
     """Fewest members whose answers make a forecast."""
+    members_wait_s: float = Field(30.0, ge=0)
+    """Time after the start in which all members are waited for, in seconds; then those that are ready will do."""
+    retry_s: float = Field(0.1, ge=0)
+    """Longest time that a request waits for a member that refuses the connection, in seconds; 0 is never."""
+    breaker_failures: int = Field(3, ge=1)
+    """Failures in a row after which a member is probed; if the probe fails too, it is left out."""
+    breaker_patience_s: float = Field(1.0, gt=0)
+    """An answer that takes longer has the member probed; a probe that takes longer has failed. In seconds."""
+    breaker_pause_s: float = Field(0.5, gt=0)
+    """Time between two probes of a member that is left out, in seconds."""
 
 
-class WaveletSettings(ServerSettings):
+class WaveletSettings(PublicSettings):
     """Settings of the wavelet transformer, the process that accepts bars."""
 
     model_dir: Path = Path("/mnt/models")
     """Directory of the release: release.json, golden.npz."""
     predictor_host: str
     """gRPC address of the router, host:port."""
-    max_bars: int = Field(4096, ge=1)
-    """Most bars in one window."""
 
 
-class ServeSettings(ServerSettings):
+class ServeSettings(PublicSettings):
     """Settings of `wavecast serve`."""
 
     store: str = ".wavecast/store"
@@ -85,8 +126,6 @@ class ServeSettings(ServerSettings):
     """One process, or one for the wavelets, one for the router and one per member."""
     min_members: int = Field(1, ge=1)
     """Fewest members whose answers make a forecast."""
-    max_bars: int = Field(4096, ge=1)
-    """Most bars in one window."""
 
 
 _PROCESSES = (MemberSettings, RouterSettings, WaveletSettings, ServeSettings)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from functools import partial
 
+from predictors.serving.cache import ResponseCache
 from predictors.serving.ensemble import ask_router
 from predictors.serving.forecast import WavecastModel
 from predictors.serving.peer import Peer
+from predictors.serving.registry import Registry
 from predictors.serving.release import read_release_folder
 from predictors.serving.server import Server, run_process
 from predictors.serving.settings import WaveletSettings, read_settings
@@ -20,8 +22,10 @@ def main() -> None:
     release, golden = read_release_folder(settings.model_dir)
     router = Peer(settings.predictor_host)
     worker = Worker(settings.inline_rows, settings.worker_threads)
-    model = WavecastModel(release, golden, partial(ask_router, router), settings, worker, router)
-    Server(settings, worker).start([model])
+    ask = partial(ask_router, router, release.release)
+    cache = ResponseCache.of(settings.cache_windows)
+    model = WavecastModel(release, golden, ask, settings, worker, router, cache)
+    Server(settings, worker).start(Registry([model]))
 
 
 if __name__ == "__main__":

@@ -46,8 +46,17 @@ def nasdaq() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     return np.ascontiguousarray(bars), frame.index.to_numpy("datetime64[ns]").astype(np.int64)
 
 
-def publish_release(store_uri: Path, member_shift: float = 0.0, release_factor: float = 1.0) -> ReleaseManifest:
-    """Fit, export and publish three members and their release; the golden answers can be made wrong."""
+def publish_release(
+    store_uri: Path,
+    member_shift: float = 0.0,
+    release_factor: float = 1.0,
+    penalty_factor: float = 1.0,
+    created: str = "2026-01-01T00:00:00Z",
+) -> ReleaseManifest:
+    """Fit, export and publish three members and their release.
+
+    The golden answers can be made wrong; another penalty makes other members, so another release.
+    """
     bars, _ = nasdaq()
     block = series_features(bars, SPEC)
     proxy = np.maximum(np.log(bars[:, HIGH] / bars[:, LOW]) ** 2, 1e-8) / (4 * np.log(2))  # Parkinson
@@ -59,7 +68,7 @@ def publish_release(store_uri: Path, member_shift: float = 0.0, release_factor: 
 
     versions, fitted = {}, {}
     for kind, penalty in RIDGE.items():
-        model = _linear_model(kind, tabular, sequence, target, penalty)
+        model = _linear_model(kind, tabular, sequence, target, penalty * penalty_factor)
         session = OnnxMember(model)
         fitted[kind] = session
         golden = _npz(
@@ -112,16 +121,21 @@ def publish_release(store_uri: Path, member_shift: float = 0.0, release_factor: 
         scores={},
         data_fingerprint="0" * 64,
         files={},
-        created="2026-01-01T00:00:00Z",
+        created=created,
     )
     windows = np.stack([bars[i : i + SPEC.window_bars] for i in golden_rows])
     forecasts = [expected(window[None], release, fitted) for window in windows]
+    blocks = [compute_features(window[None], SPEC) for window in windows]
     golden = _npz(
         bars=windows,
         variance=np.concatenate([f["variance"] for f in forecasts]) * release_factor,
         log_variance=np.concatenate([f["log_variance"] for f in forecasts]),
         quantiles=np.concatenate([f["quantiles"] for f in forecasts]),
         tolerance=np.array(1e-5),
+        **{
+            f"member_{kind}": np.concatenate([member.log_variance(b.tabular, b.sequence) for b in blocks])
+            for kind, member in fitted.items()
+        },
     )
     release = replace(release, files={GOLDEN: FileRecord.of(golden)})
     release = replace(release, release=release.content_version())

@@ -158,7 +158,7 @@ BODIES: dict[str, tuple[bytes, dict[str, str], int, str]] = {
     "form": (b"a=1", {"content-type": "application/x-www-form-urlencoded"}, 415, "x-www-form-urlencoded"),
     "latin": (b"{}", {"content-type": "application/json; charset=latin-1"}, 415, "latin-1"),
     "gzip": (b"\x1f\x8b", {**_JSON, "content-encoding": "gzip"}, 415, "gzip"),
-    "no header length": (b"{}", {"content-type": "application/octet-stream"}, 400, "Inference-Header-Content-Length"),
+    "no header length": (b"1234", {"content-type": "application/octet-stream"}, 400, "Inference-Header-Content-Length"),
     "long header length": (*_binary({}, b"", "99999"), 400, "'99999'"),
     "text header length": (*_binary({}, b"", "ten"), 400, "'ten'"),
     "short tensor": (*_binary(_binary_bars(5120), BARS.tobytes()[:-8]), 400, "'bars'"),

@@ -1,8 +1,9 @@
-"""A real S3: SeaweedFS on loopback."""
+"""A real S3, SeaweedFS on loopback, and real small releases to publish to it."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,9 +13,13 @@ from pathlib import Path
 
 import obstore
 import pytest
+from faulty_s3 import FaultyS3
 from obstore.store import S3Store
 
-KEY, SECRET, BUCKET = "wavecast", "not-a-secret", "models"
+sys.path.append(str(Path(__file__).parents[1] / "serving"))
+from small_release import publish_release
+
+KEY, LIMITED, SECRET, BUCKET = "wavecast", "limited", "not-a-secret", "models"
 
 
 def _free_ports(count: int) -> list[int]:
@@ -34,7 +39,9 @@ def s3_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
     config = folder / "s3.json"
     actions = ["Admin", "Read", "List", "Tagging", "Write"]
     identity = {"name": "test", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": actions}
-    config.write_text(json.dumps({"identities": [identity]}))
+    limited = {"name": "limited", "credentials": [{"accessKey": LIMITED, "secretKey": SECRET}]}
+    limited["actions"] = [f"{action}:{BUCKET}" for action in ("Read", "List", "Write")]
+    config.write_text(json.dumps({"identities": [identity, limited]}))
     # gRPC ports are given too: their defaults are the port plus 10,000, which may not exist.
     roles = ("master", "volume", "filer", "s3")
     ports = dict(zip([*roles, *(f"{role}.grpc" for role in roles)], _free_ports(8), strict=True))
@@ -90,3 +97,39 @@ def store_uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
     for name, value in request.getfixturevalue("s3_environment").items():
         monkeypatch.setenv(name, value)
     return f"s3://{BUCKET}/{tmp_path.name}"
+
+
+@pytest.fixture
+def faulty_s3(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:
+    """A relay to the object store that can spoil requests; ``AWS_*`` lead to it."""
+    with FaultyS3(s3_environment["AWS_ENDPOINT_URL"]) as relay:
+        for name, value in {**s3_environment, "AWS_ENDPOINT_URL": relay.url}.items():
+            monkeypatch.setenv(name, value)
+        yield relay
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A run folder with a real release."""
+    folder = tmp_path_factory.mktemp("run")
+    publish_release(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def sibling(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A run folder with another release of the same members: its golden answers differ within their tolerance."""
+    folder = tmp_path_factory.mktemp("sibling")
+    publish_release(folder, release_factor=1.0 + 1e-9)
+    return str(folder)
+
+
+@pytest.fixture
+def later_run(run: str, tmp_path: Path) -> str:
+    """The release of ``run`` made again at another time: the same versions, other bytes."""
+    folder = tmp_path / "later"
+    shutil.copytree(run, folder)
+    for manifest in folder.rglob("*.json"):
+        content = json.loads(manifest.read_text()) | {"created": "2026-06-01T00:00:00Z"}
+        manifest.write_text(json.dumps(content, sort_keys=True, separators=(",", ":")))
+    return str(folder)

@@ -1,0 +1,70 @@
+"""`wavecast check`: one of everything, and what is wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from predictors.cli.remote import (
+    Duration,
+    access_of,
+    ca_option,
+    data_option,
+    json_option,
+    key_option,
+    seed_option,
+    windows_of,
+)
+
+_MARKS = {"ok": "[green]ok[/]", "wrong": "[red]wrong[/]", "skipped": "[dim]skipped[/]"}
+
+
+@click.command()
+@click.argument("url")
+@click.option("--grpc", "grpc_url", metavar="HOST:PORT", help="Check its gRPC port too; grpcs://HOST:PORT for TLS.")
+@data_option
+@seed_option
+@key_option
+@ca_option
+@click.option("--timeout", type=Duration(), default="10s", show_default=True, help="Longest time for one answer.")
+@json_option
+def check(
+    url: str,
+    grpc_url: str | None,
+    data: Path | None,
+    seed: int,
+    api_key_file: Path | None,
+    ca_file: Path | None,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Ask the server at URL for one of everything and say what is wrong; exit code 1 if anything is.
+
+    Health, metadata, forecasts over every transport (which must be the same bits), a batch, a
+    request that must be refused, and metrics. Without --data the bars are made up: valid, and no market.
+
+    \b
+    wavecast check http://127.0.0.1:8080 --grpc 127.0.0.1:8081
+    """
+    from predictors.client.checks import BATCH, check_server
+
+    access = access_of(api_key_file, ca_file)
+    findings = check_server(url, lambda bars: windows_of(data, seed, BATCH, bars), access, timeout, grpc_url)
+    wrong = sum(finding.status == "wrong" for finding in findings)
+    if as_json:
+        click.echo(json.dumps({"url": url, "ok": wrong == 0, "checks": [asdict(finding) for finding in findings]}))
+    else:
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table("check", "", "found", title=f"{url}", title_justify="left")
+        for finding in findings:
+            advice = f"\n[yellow]-> {escape(finding.advice)}[/]" if finding.advice else ""
+            table.add_row(finding.name, _MARKS[finding.status], escape(finding.detail) + advice)
+        Console().print(table)
+        click.echo(f"{wrong} of {len(findings)} checks found something wrong" if wrong else "everything works")
+    raise SystemExit(1 if wrong else 0)
