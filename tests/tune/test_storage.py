@@ -15,6 +15,7 @@ import pytest
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
+from optimization.tune.folds import Blocks
 from optimization.tune.settings import TuneSettings, parse_budget
 from optimization.tune.storage import alone, give_up, making, open_storage, storage_errors
 from optimization.tune.study import ERROR, Identity, open_study, winner
@@ -87,10 +88,14 @@ def test_workers_that_start_at_once_on_an_empty_database_make_one_study(postgres
     plans: list[int] = []
     failures: list[BaseException] = []
 
+    def plan() -> Blocks:
+        plans.append(1)
+        return BLOCKS
+
     def start() -> None:
         try:
             with making(url, tmp_path), open_storage(url, tmp_path, 1) as storage:
-                open_study("s", storage, EXPECTED, None, lambda: plans.append(1) or BLOCKS, {"x": 1})
+                open_study("s", storage, EXPECTED, None, plan, {"x": 1})
         except BaseException as wrong:  # noqa: BLE001 - shown by the assertion
             failures.append(wrong)
 
