@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -365,19 +365,25 @@ def _draft(parent: MemberManifest, one: _Judged, gates: GateSettings) -> MemberD
         return MemberDraft(parent, one.model, one.trained, one.out_of_fold)
     used = used_columns(Trained.from_bytes(one.trained, parent.kind))
     columns = tuple(name for name, kept in zip(parent.columns, used, strict=True) if kept)
-    final = {verdict.gate: verdict.value for step in one.steps for verdict in step.verdicts}
     manifest = replace(
         parent,
         version="",
         columns=columns if "columns" in one.names else parent.columns,
         files={},
-        scores=_kept_scores(final) | {f"gate_{name}": limit for name, limit in asdict(gates).items()},
+        scores=_gate_scores(one.steps) | {f"gate_{name}": limit for name, limit in asdict(gates).items()},
         parent=parent.version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return MemberDraft(manifest, one.model, one.trained, one.out_of_fold)
 
 
-def _kept_scores(values: Mapping[str, float]) -> dict[str, float]:
-    """What is measured in numbers of the model alone; a latency would make the version a matter of the minute."""
-    return {gate: value for gate, value in values.items() if gate not in ("latency_ratio", "size_ratio")}
+def _gate_scores(steps: Sequence[StepReport]) -> dict[str, float]:
+    """The worst step's fidelity, and the last losses beside the parent's.
+
+    No latency: a version must not be a matter of the minute in which it was measured.
+    """
+    verdicts = [verdict for step in steps for verdict in step.verdicts]
+    scores = {verdict.gate: verdict.value for verdict in verdicts if verdict.gate.endswith(f"_vs_{PARENT}")}
+    for gate in ("fidelity_residual", "fidelity_whole", "batch"):
+        scores[gate] = max((verdict.value for verdict in verdicts if verdict.gate == gate), default=0.0)
+    return scores

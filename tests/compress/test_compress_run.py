@@ -54,6 +54,8 @@ class TestCompressed:
             assert member.manifest.files[MODEL].size < 0.6 * parent.files[MODEL].size
             assert member.manifest.scores["gate_fidelity"] == 0.03
             assert member.manifest.scores["qlike_h1_vs_parent"] <= 1.1
+            rounded = member.manifest.scores["fidelity_residual"]
+            assert 0.0 < rounded < 0.03 if kind != "xgboost" else rounded == 0.0, "the worst step, not the last"
             assert member.manifest.files[MODEL].size == report.members[kind].steps[-1].size_bytes
             assert [step.step for step in report.members[kind].steps] == ["parent", *DEFAULT_STEPS[kind]]
 
