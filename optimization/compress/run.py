@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -44,7 +44,7 @@ from optimization.train.run import (
 from optimization.train.trained import TRAINED, Trained
 from optimization.train.xgboost import BoostedResidual
 from optimization.walkforward import Schedule
-from predictors.core.artifact import MemberManifest, ReleaseManifest, check_file
+from predictors.core.artifact import GateRecord, MemberManifest, ReleaseManifest, check_file
 from predictors.core.errors import ArtifactError, InvalidInput, NotReady, WavecastError
 from predictors.engine import Engine
 from predictors.members.onnx_member import OnnxMember
@@ -53,6 +53,7 @@ from predictors.wavelet.features import series_features
 from predictors.wavelet.spec import FeatureSpec
 
 PARENT = "parent"
+LATENCY_GATE = "latency_ratio"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,7 @@ def compress_run(
                 settings.gates,
             )
         kinds = chosen.kept if settings.drop_members else tuple(judged)
-        drafts = [_draft(members[kind][0], judged[kind], settings.gates) for kind in kinds]
+        drafts = [_draft(members[kind][0], judged[kind]) for kind in kinds]
         release = seal_run(table, rows, spec, source.bars_per_year, drafts, half)
         try:
             Engine(read_release(Store(str(half)), release.release))
@@ -304,7 +305,7 @@ def _judge(kind: str, names: tuple[str, ...], arrays: Arrays, rows: Rows, gates:
             each, together = answers[label]
             verdicts += [
                 Verdict("size_ratio", len(models[label]) / len(models[before]), gates.size_ratio),
-                Verdict("latency_ratio", latencies[label].ratio(latencies[before], 1), gates.latency_ratio),
+                Verdict(LATENCY_GATE, latencies[label].ratio(latencies[before], 1), gates.latency_ratio),
                 Verdict("batch", float(np.max(np.abs(each - together))), gates.batch),
             ]
             if structural and place > 1:
@@ -360,7 +361,7 @@ def _mean(kind: str, step: str, losses: NDArray[np.float64]) -> float:
     return mean
 
 
-def _draft(parent: MemberManifest, one: _Judged, gates: GateSettings) -> MemberDraft:
+def _draft(parent: MemberManifest, one: _Judged) -> MemberDraft:
     if not one.names:
         return MemberDraft(parent, one.model, one.trained, one.out_of_fold)
     used = used_columns(Trained.from_bytes(one.trained, parent.kind))
@@ -370,20 +371,15 @@ def _draft(parent: MemberManifest, one: _Judged, gates: GateSettings) -> MemberD
         version="",
         columns=columns if "columns" in one.names else parent.columns,
         files={},
-        scores=_gate_scores(one.steps) | {f"gate_{name}": limit for name, limit in asdict(gates).items()},
+        scores={},
         parent=parent.version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        gates=tuple(_record(step.step, verdict) for step in one.steps for verdict in step.verdicts),
     )
     return MemberDraft(manifest, one.model, one.trained, one.out_of_fold)
 
 
-def _gate_scores(steps: Sequence[StepReport]) -> dict[str, float]:
-    """The worst step's fidelity, and the last losses beside the parent's.
-
-    No latency: a version must not be a matter of the minute in which it was measured.
-    """
-    verdicts = [verdict for step in steps for verdict in step.verdicts]
-    scores = {verdict.gate: verdict.value for verdict in verdicts if verdict.gate.endswith(f"_vs_{PARENT}")}
-    for gate in ("fidelity_residual", "fidelity_whole", "batch"):
-        scores[gate] = max((verdict.value for verdict in verdicts if verdict.gate == gate), default=0.0)
-    return scores
+def _record(step: str, verdict: Verdict) -> GateRecord:
+    """No latency: a version must not be a matter of the minute in which it was measured."""
+    value = None if verdict.gate == LATENCY_GATE else verdict.value
+    return GateRecord(step, verdict.gate, verdict.limit, verdict.floor, value, verdict.passed)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from optimization.train.learner import Learner
 from optimization.train.members import LEARNERS, learner_from
+from predictors.core.artifact import StudyRecord
 from predictors.core.errors import InvalidInput
 from predictors.wavelet.spec import FeatureSpec
 
@@ -30,13 +31,21 @@ class Recipe:
     settings
         As `optimization.train.members.recipe_of` gives them; empty for `FEATURES`.
     provenance
-        Study, trial, values, data fingerprint and code version, for the lineage.
+        Study, trial, values, data fingerprint and code version, for the lineage; empty if a person wrote it.
     """
 
     kind: str
     spec: FeatureSpec
     settings: dict[str, Any]
     provenance: dict[str, Any]
+
+    @property
+    def study(self) -> StudyRecord | None:
+        """What of the provenance a manifest keeps."""
+        names = [field.name for field in fields(StudyRecord)]
+        if not set(names) <= set(self.provenance):
+            return None
+        return StudyRecord(**{name: self.provenance[name] for name in names})
 
     def to_json(self) -> str:
         """JSON for people and machines; the same text for the same content."""

@@ -42,6 +42,7 @@ from predictors.core.artifact import (
     FileRecord,
     MemberManifest,
     ReleaseManifest,
+    StudyRecord,
     subset_key,
 )
 from predictors.core.errors import InvalidInput, WavecastError
@@ -124,11 +125,12 @@ def train_run(
         Task(kind, steps, partial(train_member, rows, spec, chosen.learners[kind], schedule, settings.seed))
         for kind in sorted(chosen.learners, key=lambda kind: ("transformer", "lstm", "xgboost").index(kind))
     ]
+    studies = {recipe.kind: recipe.study for recipe in settings.recipes}
     with complete_folder(run) as half:
         results = run_tasks(tasks, None, progress)
         drafts = [
             MemberDraft(
-                _manifest(table, spec, settings, kind),
+                _manifest(table, spec, settings, kind, studies.get(kind)),
                 arrays["model"].tobytes(),
                 arrays["trained"].tobytes(),
                 arrays["log_variance"],
@@ -277,7 +279,9 @@ def seal_run(
     return _seal_release(release, answers, _windows(table, golden_rows, spec), folder)
 
 
-def _manifest(table: BarTable, spec: FeatureSpec, settings: TrainSettings, kind: str) -> MemberManifest:
+def _manifest(
+    table: BarTable, spec: FeatureSpec, settings: TrainSettings, kind: str, study: StudyRecord | None
+) -> MemberManifest:
     return MemberManifest(
         kind=kind,
         version="",
@@ -292,6 +296,7 @@ def _manifest(table: BarTable, spec: FeatureSpec, settings: TrainSettings, kind:
         libraries={name: version(name) for name in _LIBRARIES},
         parent=None,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        study=study,
     )
 
 

@@ -37,6 +37,50 @@ class FileRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class StudyRecord:
+    """Where a member's settings come from.
+
+    Attributes
+    ----------
+    study, trial
+        Name of the search, and its winner.
+    frontier_trial
+        Of the frontier around the winner, the point that was chosen.
+    data_fingerprint
+        sha256 of the bars that the study was made for.
+    """
+
+    study: str
+    trial: int
+    frontier_trial: int
+    data_fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateRecord:
+    """One gate that a step of compression was put to.
+
+    Attributes
+    ----------
+    step, gate
+        Names.
+    limit
+        Largest value allowed, or the smallest if ``floor``.
+    value
+        What was found; ``None`` for a latency, for a version is not a matter of the minute of its measurement.
+    passed
+        The verdict.
+    """
+
+    step: str
+    gate: str
+    limit: float
+    floor: bool
+    value: float | None
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MemberManifest:
     """What a member artifact is, and the checksums of its files.
 
@@ -66,6 +110,10 @@ class MemberManifest:
         Version of the member this one was derived from, or ``None``.
     created
         ISO 8601, UTC; outside the hash.
+    study
+        Where its settings come from; ``None`` for those that wavecast begins with, or that a person wrote.
+    gates
+        What it was put to on its way from ``parent``, in order; empty for a member as it was trained.
     """
 
     kind: str
@@ -81,6 +129,8 @@ class MemberManifest:
     libraries: dict[str, str]
     parent: str | None
     created: str
+    study: StudyRecord | None = None
+    gates: tuple[GateRecord, ...] = ()
 
     def to_json(self) -> bytes:
         """Canonical JSON."""
@@ -102,6 +152,8 @@ class MemberManifest:
         content = _load(cls, text, name)
         try:
             content["files"] = {key: FileRecord(**record) for key, record in content["files"].items()}
+            content["gates"] = tuple(GateRecord(**record) for record in content["gates"])
+            content["study"] = None if content["study"] is None else StudyRecord(**content["study"])
             manifest = cls(**{**content, "columns": tuple(content["columns"]), "horizons": tuple(content["horizons"])})
         except (TypeError, AttributeError) as wrong:
             raise ArtifactError(f"{name}: not a member manifest") from wrong

@@ -43,17 +43,12 @@ def publishing(store: Store, manifest: ReleaseManifest) -> Iterator[None]:
         If a collector is at work and does not end within a minute.
     """
     claim, now = _mark(store, PUBLISHING, manifest.to_json())
-    give_up = time.monotonic() + _WAIT_S
-    while any(now - mark.modified < COLLECTOR_HOLDS for mark in store.objects(COLLECTING)):
-        if time.monotonic() > give_up:
-            raise StoreError(
-                f"store '{store.uri}' is being collected by 'wavecast store gc'; publish again when that has ended "
-                "(a killed one no longer counts after an hour)"
-            )
-        time.sleep(_POLL_S)
-    yield  # a failure leaves the claim: what is written so far then waits a day for the next try
-    with suppress(StoreError):  # the release is out; without the right to delete, the claim just lapses
-        store.delete(claim)
+    try:
+        _outwait_collectors(store, now)
+        yield
+    finally:  # what a failed publish has written is younger than what is collected, and the next try completes it
+        with suppress(StoreError):  # without the right to delete, or with a store that is gone, the claim just lapses
+            store.delete(claim)
 
 
 @contextmanager
@@ -74,6 +69,17 @@ def claimed(store: Store, now: datetime) -> list[ReleaseManifest]:
             with suppress(NotFound):  # published meanwhile
                 found.append(ReleaseManifest.from_json(store.get(claim.path), f"claim {claim.path}"))
     return found
+
+
+def _outwait_collectors(store: Store, now: datetime) -> None:
+    give_up = time.monotonic() + _WAIT_S
+    while any(now - mark.modified < COLLECTOR_HOLDS for mark in store.objects(COLLECTING)):
+        if time.monotonic() > give_up:
+            raise StoreError(
+                f"store '{store.uri}' is being collected by 'wavecast store gc'; publish again when that has ended "
+                "(a killed one no longer counts after an hour)"
+            )
+        time.sleep(_POLL_S)
 
 
 def _mark(store: Store, folder: str, content: bytes) -> tuple[str, datetime]:

@@ -194,13 +194,13 @@ def test_what_a_publisher_at_work_has_claimed_is_kept_until_its_claim_lapses(run
     assert _paths(store) == set()
 
 
-def test_a_publish_leaves_no_claim_and_a_broken_off_one_leaves_it(run: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), ArtifactError("altered"), StoreError("full")])
+def test_a_publish_leaves_no_claim_however_it_ends(run: str, tmp_path: Path, failure: BaseException) -> None:
     store = Store(str(tmp_path))
     release = read_release(Store(run)).manifest
-    with pytest.raises(KeyboardInterrupt), claims.publishing(store, release):
-        raise KeyboardInterrupt
-    assert len(store.objects(claims.PUBLISHING)) == 1
-    (tmp_path / store.objects(claims.PUBLISHING)[0].path).unlink()
+    with pytest.raises(type(failure)), claims.publishing(store, release):
+        raise failure
+    assert store.objects(claims.PUBLISHING) == []
     publish(run, str(tmp_path))
     assert store.objects(claims.PUBLISHING) == []
 
@@ -213,6 +213,7 @@ def test_a_publisher_waits_for_a_collector_but_not_for_one_that_died_long_ago(
     with claims.collecting(store), pytest.raises(StoreError, match="is being collected by 'wavecast store gc'"):
         publish(run, str(tmp_path))
     assert store.objects("models") == []
+    assert store.objects(claims.PUBLISHING) == []
     store.put_new(f"{claims.COLLECTING}/dead.json", b"{}")
     _age(tmp_path / claims.COLLECTING, timedelta(minutes=61))
     publish(run, str(tmp_path))
