@@ -71,7 +71,7 @@ class _Relay(BaseHTTPRequestHandler):
                 headers = {k: v for k, v in answer.getheaders() if k in ("ETag", "Last-Modified", "Content-Type")}
                 self._answer(answer.status, content, headers, len(content) // 2 if fault == "half" else len(content))
 
-    do_PUT = do_DELETE = do_GET  # noqa: N815 - so http.server calls them
+    do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815 - so http.server calls them
 
     def _answer(self, status: int, content: bytes, headers: dict[str, str] | None = None, sent: int = -1) -> None:
         self.send_response(status)

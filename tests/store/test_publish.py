@@ -116,7 +116,8 @@ def test_a_store_that_keeps_failing_is_given_up_after_four_tries_in_one_line(
     uri = f"s3://models/{tmp_path.name}"
     with pytest.raises(StoreError, match="cannot be .* in 4 tries: ") as failed:
         publish(run, uri)
-    assert faulty_s3.requests == healthy + 4
+    # Once the claim is written, the publisher tries as often to take it back.
+    assert faulty_s3.requests == healthy + (8 if healthy else 4)
     assert "\n" not in str(failed.value)
     assert "Debug" not in str(failed.value)
 
