@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlparse
@@ -31,6 +31,7 @@ _PASSING = (408, 409, 429)  # 409: another conditional put of the same object ha
 _ANSWERS = (AlreadyExistsError, FileNotFoundError)
 _METADATA_SERVICE = "/latest/api/token"  # asked by the library when no variable gives credentials
 _STAGED = re.compile(r"#\d+$")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 T = TypeVar("T")
 
@@ -142,7 +143,7 @@ class Store:
                 with suppress(FileNotFoundError):  # its writer has just finished
                     if _STAGED.search(left.name):
                         state = left.stat()
-                        modified = datetime.fromtimestamp(state.st_mtime, UTC)
+                        modified = _EPOCH + timedelta(microseconds=state.st_mtime_ns // 1000)  # cut as the library cuts
                         found.append(StoredObject(left.relative_to(self._root).as_posix(), state.st_size, modified))
         return sorted(found, key=lambda one: one.path)
 
