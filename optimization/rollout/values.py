@@ -102,8 +102,15 @@ class Release(Section):
 
     name: Identifier
     """The release, 12 hexadecimal digits."""
-    members: dict[Literal["lstm", "transformer", "xgboost"], Identifier] = Field(min_length=1)
+    members: dict[Literal["lstm", "transformer", "xgboost"], Identifier]
     """Version of each of its members, as its release.json has them."""
+
+    @field_validator("members")
+    @classmethod
+    def _some(cls, members: dict[str, str]) -> dict[str, str]:
+        if not members:
+            raise ValueError("is empty; write the version of each member, as release.json has them")
+        return members
 
 
 class Traffic(Section):
@@ -268,7 +275,9 @@ class Values(Section):
             raise ValueError(f"traffic.canary is the stable release {traffic.stable}; write another one, or nothing")
         for share in ("percent", "mirror_percent"):
             if getattr(traffic, share) and not traffic.canary:
-                raise ValueError(f"traffic.{share} is {getattr(traffic, share)}, but no canary is named; write one, or 0")
+                raise ValueError(
+                    f"traffic.{share} is {getattr(traffic, share)}, but no canary is named; write one, or 0"
+                )
         return self
 
 

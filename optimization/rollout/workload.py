@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from optimization.rollout.section import Section
 
@@ -12,7 +12,7 @@ from optimization.rollout.section import Section
 class Amount(Section):
     """An amount of processor time and memory."""
 
-    cpu: str
+    cpu: str | int | float
     """Cores, for example 250m or 2."""
     memory: str
     """Bytes, for example 256Mi."""
@@ -44,6 +44,20 @@ class Autoscaling(Section):
     """Processor time to aim at, in percent of the request."""
 
 
+CHART_SETTINGS = frozenset(
+    {"host", "http_port", "grpc_port", "model_dir", "members", "predictor_host", "api_keys", "insecure"}
+    | {"timeout_s", "grace_s", "min_members", "tls_cert", "tls_key"}
+)
+"""Settings of the processes that the chart itself makes from other values."""
+
+
+def _free_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    taken = sorted(CHART_SETTINGS & settings.keys())
+    if taken:
+        raise ValueError(f"'{taken[0]}' is set by the chart from other values; leave it out")
+    return settings
+
+
 class Workload(Section):
     """Pods of one kind."""
 
@@ -53,8 +67,8 @@ class Workload(Section):
     """Of one container."""
     autoscaling: Autoscaling = Autoscaling()
     """Replicas by load."""
-    settings: dict[str, str | int | float | bool] = {}
-    """Further settings of the process by their names in its --help, for example log_sample: 0.1."""
+    settings: Annotated[dict[str, str | int | float | bool], AfterValidator(_free_settings)] = {}
+    """Further settings of the process by their names, for example log_sample: 0.1."""
 
 
 class Job(Section):
@@ -82,8 +96,8 @@ class Job(Section):
 class Tuning(Job):
     """One study of settings by several pods, and a release trained with what it found."""
 
-    members: tuple[Literal["features", "lstm", "transformer", "xgboost"], ...] = ("xgboost",)
-    """What is tuned, one after the other; features first, if they are."""
+    members: tuple[Literal["lstm", "transformer", "xgboost"], ...] = ("xgboost",)
+    """What is tuned, one after the other."""
     workers: int = Field(2, ge=1)
     """Pods that share the study."""
     budget: str = "30m"
