@@ -1,4 +1,4 @@
-"""What every section of the chart's values is: frozen, camelCase outside, unknown keys refused, every field described."""
+"""What every section of the chart's values is: frozen, camelCase outside, unknown keys refused, fields described."""
 
 from __future__ import annotations
 

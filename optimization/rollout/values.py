@@ -48,7 +48,7 @@ class Credentials(Section):
     """Key from which the chart makes a Secret; it stands in the values, so for tests only."""
     secret_access_key: str = ""
     """Its secret."""
-    workload_identity: dict[str, str] = {}
+    workload_identity: dict[str, str] = Field(default_factory=dict)
     """Annotations of the ServiceAccount, for example eks.amazonaws.com/role-arn."""
 
 
@@ -141,7 +141,7 @@ class Members(Section):
 class Router(Workload):
     """The ensemble router; its replicas are those of the release."""
 
-    min_members: int = Field(1, ge=1)
+    min_members: int = Field(default=1, ge=1)
     """Fewest members whose answers make a forecast; with fewer it is refused with 503."""
 
 
@@ -175,11 +175,11 @@ class Kserve(Section):
 class Disruption(Section):
     """How pods leave and come."""
 
-    max_unavailable: int = Field(1, ge=1)
+    max_unavailable: int = Field(default=1, ge=1)
     """Pods of one service that an eviction may take at once."""
-    drain_s: int = Field(5, ge=0)
+    drain_s: int = Field(default=5, ge=0)
     """Time between a pod's leaving its Service and its SIGTERM, in seconds: until then requests still come."""
-    request_s: int = Field(10, ge=1)
+    request_s: int = Field(default=10, ge=1)
     """Longest time of one request, in seconds."""
 
 
@@ -201,7 +201,7 @@ class PodMonitor(Section):
     """Make one; needs the operator's CRDs."""
     interval: str = "15s"
     """Between two scrapes."""
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
     """Labels that the Prometheus selects it by."""
 
 
@@ -255,7 +255,7 @@ class Values(Section):
     """A study of settings by several pods, and a release trained with what it found."""
     retraining: Retraining = Retraining()
     """Training on the newest bars by schedule."""
-    global_: dict[str, Any] = Field({}, alias="global")
+    global_: dict[str, Any] = Field(default={}, alias="global")
     """Helm gives it to subcharts; nothing here reads it."""
 
     @model_validator(mode="after")

@@ -38,9 +38,9 @@ class Autoscaling(Section):
 
     enabled: bool = False
     """Scale between `replicas` and `maxReplicas`; otherwise `replicas` is fixed."""
-    max_replicas: int = Field(4, ge=1)
+    max_replicas: int = Field(default=4, ge=1)
     """Most replicas."""
-    target_cpu_percent: int = Field(70, ge=1, le=100)
+    target_cpu_percent: int = Field(default=70, ge=1, le=100)
     """Processor time to aim at, in percent of the request."""
 
 
@@ -61,13 +61,15 @@ def _free_settings(settings: dict[str, Any]) -> dict[str, Any]:
 class Workload(Section):
     """Pods of one kind."""
 
-    replicas: int = Field(2, ge=1)
+    replicas: int = Field(default=2, ge=1)
     """Pods; the fewest, if they are scaled."""
     resources: Resources
     """Of one container."""
     autoscaling: Autoscaling = Autoscaling()
     """Replicas by load."""
-    settings: Annotated[dict[str, str | int | float | bool], AfterValidator(_free_settings)] = {}
+    settings: Annotated[dict[str, str | int | float | bool], AfterValidator(_free_settings)] = Field(
+        default_factory=dict
+    )
     """Further settings of the process by their names, for example log_sample: 0.1."""
 
 
@@ -83,9 +85,9 @@ class Job(Section):
     own if empty."""
     proxy: Literal["garman_klass", "parkinson", "squared_return"] = "garman_klass"
     """Variance proxy of a bar."""
-    bars_per_year: float = Field(252.0, gt=0)
+    bars_per_year: float = Field(default=252.0, gt=0)
     """For annualised figures."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Of everything random."""
     resources: Resources = resources(("1", "2Gi"), ("2", "4Gi"))
     """Of one pod."""
@@ -98,17 +100,17 @@ class Tuning(Job):
 
     members: tuple[Literal["lstm", "transformer", "xgboost"], ...] = ("xgboost",)
     """What is tuned, one after the other."""
-    workers: int = Field(2, ge=1)
+    workers: int = Field(default=2, ge=1)
     """Pods that share the study."""
     budget: str = "30m"
     """Time for each of `members`, as 90s, 10m or 1.5h."""
-    trials: int = Field(0, ge=0)
+    trials: int = Field(default=0, ge=0)
     """Trials for each of `members`; 0 is as many as the budget allows."""
     study: str = "wavecast"
     """First part of the studies' names in the storage; another name begins new ones."""
     storage_secret: str = ""
     """Secret with the key `url`: postgresql://user:password@host/database of the studies."""
-    deadline_s: int = Field(6 * 3600, ge=60)
+    deadline_s: int = Field(default=6 * 3600, ge=60)
     """Longest time for all of it, in seconds."""
 
 
@@ -121,11 +123,11 @@ class Retraining(Job):
     """Of the schedule."""
     suspend: bool = False
     """Pause the schedule."""
-    starting_deadline_s: int = Field(3600, ge=60)
+    starting_deadline_s: int = Field(default=3600, ge=60)
     """A start that was missed by more than this is given up, in seconds."""
-    deadline_s: int = Field(2 * 3600, ge=60)
+    deadline_s: int = Field(default=2 * 3600, ge=60)
     """Longest time of one run, in seconds."""
-    keep: int = Field(3, ge=1)
+    keep: int = Field(default=3, ge=1)
     """Finished runs that are kept to be looked at, of each outcome."""
 
 
@@ -138,7 +140,7 @@ class Scheduling(Section):
     """Node labels over which the replicas of one service are spread."""
     when_unsatisfiable: Literal["ScheduleAnyway", "DoNotSchedule"] = "ScheduleAnyway"
     """Whether a pod that cannot be spread runs all the same."""
-    node_selector: dict[str, str] = {}
+    node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels that a node must have."""
     tolerations: tuple[dict[str, Any], ...] = ()
     """Taints that are tolerated, as in a pod."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +21,9 @@ from predictors.cli.remote import (
     windows_of,
 )
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 _MARKS = {"ok": "[green]ok[/]", "wrong": "[red]wrong[/]", "skipped": "[dim]skipped[/]"}
 
 
@@ -27,6 +32,13 @@ _MARKS = {"ok": "[green]ok[/]", "wrong": "[red]wrong[/]", "skipped": "[dim]skipp
 @click.option("--grpc", "grpc_url", metavar="HOST:PORT", help="Check its gRPC port too; grpcs://HOST:PORT for TLS.")
 @data_option
 @seed_option
+@click.option(
+    "--store",
+    "store_uri",
+    metavar="URI",
+    help="Replay the golden windows of the release that answers, as this store has them.",
+)
+@click.option("--release", metavar="RELEASE", help="Release that must answer.")
 @key_option
 @ca_option
 @click.option("--timeout", type=Duration(), default="10s", show_default=True, help="Longest time for one answer.")
@@ -36,6 +48,8 @@ def check(
     grpc_url: str | None,
     data: Path | None,
     seed: int,
+    store_uri: str | None,
+    release: str | None,
     api_key_file: Path | None,
     ca_file: Path | None,
     timeout: float,
@@ -48,11 +62,20 @@ def check(
 
     \b
     wavecast check http://127.0.0.1:8080 --grpc 127.0.0.1:8081
+    wavecast check http://127.0.0.1:8080 --store s3://models/wavecast
     """
     from predictors.client.checks import BATCH, check_server
 
     access = access_of(api_key_file, ca_file)
-    findings = check_server(url, lambda bars: windows_of(data, seed, BATCH, bars), access, timeout, grpc_url)
+    findings = check_server(
+        url,
+        lambda bars: windows_of(data, seed, BATCH, bars),
+        access,
+        timeout,
+        grpc_url,
+        None if store_uri is None else _golden_of(store_uri),
+        release,
+    )
     wrong = sum(finding.status == "wrong" for finding in findings)
     if as_json:
         click.echo(json.dumps({"url": url, "ok": wrong == 0, "checks": [asdict(finding) for finding in findings]}))
@@ -68,3 +91,10 @@ def check(
         Console().print(table)
         click.echo(f"{wrong} of {len(findings)} checks found something wrong" if wrong else "everything works")
     raise SystemExit(1 if wrong else 0)
+
+
+def _golden_of(uri: str) -> Callable[[str], dict[str, NDArray[Any]]]:
+    from predictors.store import Store, read_golden
+
+    store = Store(uri)
+    return lambda release: read_golden(store, release)[1]

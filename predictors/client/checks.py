@@ -16,6 +16,7 @@ from predictors.client.access import Access, grpc_address
 from predictors.client.forecast_rules import check_forecast, member_weights
 from predictors.client.sdk_import import hidden_arguments
 from predictors.core.errors import DataError, InvalidInput, WavecastError
+from predictors.core.golden import check_golden_answer
 from predictors.core.window import HIGH, LOW
 
 MODEL = "wavecast"
@@ -25,6 +26,8 @@ Tensors = Mapping[str, NDArray[Any]]
 _Answer = tuple[Tensors, Mapping[str, Any]]
 Windows = Callable[[int], Tensors]
 """From bars per window to a request of `BATCH` windows: ``bars`` and ``timestamps``."""
+Golden = Callable[[str], Tensors]
+"""From a release to its golden windows, as `predictors.core.golden.check_golden_answer` takes them."""
 
 _BATCH_RTOL = 1e-6
 _ADVICE = {
@@ -76,7 +79,9 @@ class _Server:
     http: httpx.Client
     windows: Windows
     timeout_s: float
+    golden: Golden | None = None
     grpc: Any = None
+    expected: str | None = None
     release: str = ""
     request: Tensors = field(default_factory=dict)
     forecasts: dict[str, _Answer] = field(default_factory=dict)
@@ -92,7 +97,13 @@ class _Server:
 
 
 def check_server(
-    url: str, windows: Windows, access: Access, timeout_s: float, grpc_url: str | None = None
+    url: str,
+    windows: Windows,
+    access: Access,
+    timeout_s: float,
+    grpc_url: str | None = None,
+    golden: Golden | None = None,
+    release: str | None = None,
 ) -> list[Finding]:
     """Ask a server for one of everything.
 
@@ -108,6 +119,10 @@ def check_server(
         Longest time for each answer.
     grpc_url
         Of its gRPC port, if that is to be checked too (needs the extra ``serving``).
+    golden
+        Where the golden windows of the release that answers come from, if they are to be replayed.
+    release
+        The one that must answer; any will do if it is not given.
 
     Returns
     -------
@@ -123,16 +138,17 @@ def check_server(
     if not url.startswith(("http://", "https://")):
         raise InvalidInput(f"server '{url}' is not understood; write http://host:port or https://host:port")
     with httpx.Client(base_url=url, timeout=timeout_s, headers=access.headers, verify=access.verify(url)) as http:
-        server = _Server(http, windows, timeout_s)
+        server = _Server(http, windows, timeout_s, golden, expected=release)
+        together = _TOGETHER if golden is None else {**_TOGETHER, **_GOLDEN}
         if grpc_url is None:
-            return _run(server, {**_REST, **_TOGETHER})
+            return _run(server, {**_REST, **together})
         with hidden_arguments():
             from predictors.serving.grpc_client import GrpcClient
 
         address, tls = grpc_address(grpc_url)
         server.grpc = GrpcClient(address, access.grpc_credentials() if tls else None, access.headers)
         try:
-            return _run(server, {**_REST, **_GRPC, **_TOGETHER})
+            return _run(server, {**_REST, **_GRPC, **together})
         finally:
             server.grpc.close()
 
@@ -217,6 +233,8 @@ def _model_metadata(server: _Server) -> str:
         raise _Defect(f"the model's metadata has no usable {wrong}", _ADVICE[404]) from wrong
     if inputs.get("bars") != ("FP64", [-1, -1, 5]) or not {"variance", "log_variance", "quantiles"} <= outputs:
         raise _Defect(f"model '{MODEL}' takes {inputs} and gives {sorted(outputs)}; that is no forecast of bars")
+    if server.expected not in (None, server.release):
+        raise _Defect(f"release {server.release} answers, not {server.expected}", "is the traffic where it should be?")
     return f"release {server.release}, horizons {facts['horizons']}, windows of {facts['window_bars']} bars"
 
 
@@ -335,6 +353,21 @@ def _ensemble(server: _Server) -> str:
     return ", ".join(f"{kind} {weight:.0%}" for kind, weight in weights.items())
 
 
+def _golden(server: _Server) -> str:
+    assert server.golden is not None
+    golden = server.golden(server.release)
+    asks: dict[str, Callable[[Tensors], _Answer]] = {"REST": lambda window: _post(server, window, binary=True)}
+    if server.grpc is not None:
+        asks["gRPC"] = lambda window: _call(server, window, raw=True)
+    for transport, ask in asks.items():
+        for index, bars in enumerate(golden["bars"]):
+            tensors, parameters = ask({"bars": bars[None]})
+            if parameters["degraded"]:
+                raise _Defect(f"golden window {index} over {transport} has only {parameters['members']}", _ADVICE[503])
+            check_golden_answer(tensors, golden, index, server.release)
+    return f"{len(golden['bars'])} windows over {' and '.join(asks)}, as when the release was made"
+
+
 def _impossible(tensors: Tensors) -> Tensors:
     """The same with low above high in the last bar."""
     bars = tensors["bars"].copy()
@@ -387,4 +420,7 @@ _GRPC: dict[str, tuple[Callable[[_Server], str], tuple[str, ...]]] = {
 _TOGETHER: dict[str, tuple[Callable[[_Server], str], tuple[str, ...]]] = {
     "same bits": (_same_bits, ("REST model metadata",)),
     "full ensemble": (_ensemble, ("REST model metadata",)),
+}
+_GOLDEN: dict[str, tuple[Callable[[_Server], str], tuple[str, ...]]] = {
+    "golden windows": (_golden, ("REST model metadata",)),
 }

@@ -127,17 +127,32 @@ def read_release(store: Store, release: str | None = None) -> Release:
     ArtifactError
         If anything in it is missing, altered or does not belong to it.
     """
-    manifest = read_release_manifest(store, release or newest_release(store))
+    manifest, golden = read_golden(store, release or newest_release(store))
     name = f"release {manifest.release}"
-    golden = read_promised(store, release_folder(manifest.release), GOLDEN, name)
-    check_file(manifest.files, GOLDEN, golden, name)
     members = {}
     for kind, version in sorted(manifest.members.items()):
         try:
             members[kind] = read_member(store, member_folder(kind, version))
         except NotFound as missing:
             raise ArtifactError(f"{name}: its member {kind} {version} is not in the store") from missing
-    return Release(manifest, read_arrays(golden, f"{name}: {GOLDEN}"), members)
+    return Release(manifest, golden, members)
+
+
+def read_golden(store: Store, release: str) -> tuple[ReleaseManifest, dict[str, NDArray[Any]]]:
+    """Read and verify a release's manifest and its golden windows, without its members.
+
+    Raises
+    ------
+    NotFound
+        If the store has no such release.
+    ArtifactError
+        If one of the two is missing or was altered.
+    """
+    manifest = read_release_manifest(store, release)
+    name = f"release {release}"
+    golden = read_promised(store, release_folder(release), GOLDEN, name)
+    check_file(manifest.files, GOLDEN, golden, name)
+    return manifest, read_arrays(golden, f"{name}: {GOLDEN}")
 
 
 def newest_release(store: Store) -> str:

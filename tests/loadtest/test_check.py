@@ -17,7 +17,11 @@ from misbehaving_server import INFER, Asked, Change, MisbehavingServer, Reply, a
 from running_server import Served
 
 from predictors.cli.check import check
+from predictors.client.access import Access
+from predictors.client.checks import check_server
+from predictors.client.sample import sample_windows
 from predictors.core.errors import DataError
+from predictors.store import Store, newest_release, read_golden
 
 GRPC_CHECKS = {"gRPC ready", "gRPC metadata", "gRPC raw forecast", "gRPC typed forecast", "gRPC refusal"}
 
@@ -37,6 +41,35 @@ def test_a_real_server_is_found_right_over_every_transport(served: Served) -> No
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.endswith("everything works\n")
     assert "REST JSON, REST binary, gRPC raw, gRPC typed" in ended.stdout
+
+
+def _store(served: Served) -> str:
+    return str(served.log.parent / "store")
+
+
+def test_the_golden_windows_of_the_store_are_replayed_over_every_transport(served: Served) -> None:
+    release = newest_release(Store(_store(served)))
+    expecting = ("--store", _store(served), "--release", release)
+    code, findings = _check(served.http, "--grpc", served.grpc, *expecting)
+    assert (code, findings["golden windows"]["status"]) == (0, "ok")
+    assert "over REST and gRPC" in findings["golden windows"]["detail"]
+
+
+def test_answers_that_are_not_the_golden_ones_are_wrong(served: Served) -> None:
+    """Those of a release of the same name whose golden windows say something else."""
+    release = newest_release(Store(_store(served)))
+    golden = read_golden(Store(_store(served)), release)[1]
+    changed = {**golden, "variance": 1.01 * golden["variance"]}
+    url, asked = served.http, sample_windows
+    findings = check_server(url, lambda bars: asked(4, bars, 0), Access(None, None), 10.0, golden=lambda _: changed)
+    (found,) = (finding for finding in findings if finding.name == "golden windows")
+    assert (found.status, "'variance' differs by" in found.detail) == ("wrong", True)
+
+
+def test_another_release_than_the_one_expected_is_wrong(served: Served) -> None:
+    code, findings = _check(served.http, "--release", "0" * 12)
+    assert code == 1
+    assert "answers, not 000000000000" in findings["REST model metadata"]["detail"]
 
 
 def test_bars_of_a_file_are_asked_for_too(served: Served, tmp_path: Path) -> None:
