@@ -4,9 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCH_VENV := .wavecast/bench-venv
+HELM ?= $(BIN)/helm
+CHART := helm/wavecast
+CHART_APIS := $(addprefix --api-versions ,serving.kserve.io/v1beta1/InferenceService \
+	serving.kserve.io/v1alpha1/ServingRuntime gateway.networking.k8s.io/v1/HTTPRoute \
+	gateway.networking.k8s.io/v1/GRPCRoute monitoring.coreos.com/v1/PodMonitor)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench format clean
+.PHONY: help install demo test check generate bench format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,15 +29,33 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## From real bars to a served forecast and a short backtest, in a few minutes
 	@$(BIN)/wavecast demo
 
-test: $(INSTALLED) ## Run the tests
+# The version that the rendered manifests are compared with; HELM=helm takes your own.
+$(BIN)/helm: helm/fetch.py | $(INSTALLED)
+	@echo "fetching helm"
+	@$(BIN)/python helm/fetch.py $@
+
+test: $(INSTALLED) $(HELM) ## Run the tests
 	@$(BIN)/python -m pytest -n auto --dist loadgroup
 
-check: $(INSTALLED) ## Everything CI checks besides the tests: lint, format, types, imports, dependencies
+check: $(INSTALLED) $(HELM) ## Everything CI checks besides the tests: lint, types, imports, dependencies, chart
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/deptry .
+	@for values in $(CHART)/ci/*-values.yaml; do \
+		$(HELM) lint --strict --quiet $(CHART) --values $$values 2>&1 | grep -v 'funcMap fail' || true; \
+		$(HELM) lint --strict --quiet $(CHART) --values $$values >/dev/null 2>&1 || exit 1; \
+	done
+	@$(BIN)/python -m pytest -q tests/helm/test_schemas.py
+
+generate: $(INSTALLED) $(HELM) ## Make again what is committed and made from something else
+	@$(BIN)/python -m optimization.rollout.schema
+	@rm -f manifests/rendered/*.yaml
+	@for values in $(CHART)/ci/*-values.yaml; do \
+		$(HELM) template wavecast $(CHART) --namespace wavecast $(CHART_APIS) --values $$values \
+			> manifests/rendered/$$(basename $$values -values.yaml).yaml || exit 1; \
+	done
 
 bench: $(INSTALLED) $(BENCH_VENV)/.installed ## Compare the servers with KServe, MLServer and FastAPI; writes docs/performance.md
 	@test -d .wavecast/store/releases || $(BIN)/wavecast demo

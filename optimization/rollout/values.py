@@ -165,6 +165,16 @@ class ServiceAccount(Section):
     """Its name; the chart's if empty."""
 
 
+class RolloutRole(Section):
+    """The Role of whoever runs `wavecast release`."""
+
+    create: bool = True
+    """Make it; the pods themselves have no rights."""
+    subjects: tuple[dict[str, str], ...] = ()
+    """Whom it is bound to, as in a RoleBinding, for example [{kind: Group, name: quants,
+    apiGroup: rbac.authorization.k8s.io}]."""
+
+
 class Kserve(Section):
     """How KServe is spoken to."""
 
@@ -247,6 +257,8 @@ class Values(Section):
     """Who reaches whom."""
     service_account: ServiceAccount = ServiceAccount()
     """Identity of the pods."""
+    rollout: RolloutRole = RolloutRole()
+    """The Role of whoever runs `wavecast release`."""
     kserve: Kserve = Kserve()
     """How KServe is spoken to."""
     monitoring: Monitoring = Monitoring()

@@ -55,7 +55,9 @@ containers:
     {{- include "wavecast.waveletContainer" (list . "127.0.0.1:8091") | nindent 4 }}
   {{- end }}
 {{- if $together }}
-{{- include "wavecast.keyVolume" . }}
+{{- with include "wavecast.keyVolume" . }}
+{{ . }}
+{{- end }}
 {{- end }}
 {{- end -}}
 
@@ -86,9 +88,9 @@ volumeMounts:
 {{- end -}}
 
 {{- define "wavecast.keyVolume" -}}
-{{- with .Values.auth.existingSecret }}
+{{- with .Values.auth.existingSecret -}}
 volumes:
   - name: api-keys
     secret: {secretName: {{ . }}, items: [{key: keys, path: keys}]}
-{{- end }}
+{{- end -}}
 {{- end -}}
