@@ -92,7 +92,7 @@ def render_file(path: Path) -> list[Resource]:
 
 def resources(text: str) -> list[Resource]:
     """Documents of a YAML stream."""
-    return [one for one in yaml.safe_load_all(text) if one]
+    return [one for one in yaml.load_all(text, Loader=yaml.CSafeLoader) if one]
 
 
 def refused(*values: dict[str, Any], apis: tuple[str, ...] = APIS) -> str:

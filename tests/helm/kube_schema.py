@@ -17,8 +17,13 @@ import kubernetes_validate
 import yaml
 
 KUBERNETES = "1.34"
+FOLDER = os.environ.get("KSERVE_CRDS")
 _SDK = {"InferenceService": "V1beta1InferenceService", "ServingRuntime": "V1alpha1ServingRuntime"}
+_CRDS = (*_SDK, "HTTPRoute", "GRPCRoute")
 _CUSTOM = ("serving.kserve.io/", "gateway.networking.k8s.io/", "monitoring.coreos.com/")
+
+# It reads a megabyte of definitions again for every resource.
+kubernetes_validate.utils.schema_contents = cache(kubernetes_validate.utils.schema_contents)
 
 
 def problems(resource: dict[str, Any]) -> list[str]:
@@ -31,27 +36,29 @@ def problems(resource: dict[str, Any]) -> list[str]:
         return []
     if resource["kind"] == "PodMonitor":
         return _pod_monitor(resource)
-    schema = crds().get((resource["apiVersion"], resource["kind"]))
-    if schema is not None:
-        found = jsonschema.Draft202012Validator(schema).iter_errors(resource)
-        return [f"{one.json_path}: {one.message[:200]}" for one in found]
-    return _sdk(resource) if resource["kind"] in _SDK else []
+    if FOLDER is None:
+        return _sdk(resource) if resource["kind"] in _SDK else []
+    found = _validators(FOLDER)[resource["apiVersion"], resource["kind"]].iter_errors(resource)
+    return [f"{one.json_path}: {one.message[:200]}" for one in found]
 
 
 @cache
-def crds() -> dict[tuple[str, str], Any]:
-    """Schemas of the custom resources in KSERVE_CRDS by apiVersion and kind; none if it is not set."""
-    folder = os.environ.get("KSERVE_CRDS")
+def _validators(folder: str) -> dict[tuple[str, str], jsonschema.Draft202012Validator]:
+    """Of the custom resources that the chart makes, by apiVersion and kind."""
     found = {}
-    for path in sorted(Path(folder).glob("*.yaml")) if folder else ():
-        for crd in yaml.safe_load_all(path.read_text()):
-            if crd and crd["kind"] == "CustomResourceDefinition":
+    for path in sorted(Path(folder).glob("*.yaml")):
+        text = path.read_text()
+        if not any(f"kind: {kind}\n" in text for kind in _CRDS):
+            continue
+        for crd in yaml.load_all(text, Loader=yaml.CSafeLoader):
+            if crd and crd["kind"] == "CustomResourceDefinition" and crd["spec"]["names"]["kind"] in _CRDS:
                 spec = crd["spec"]
                 for version in spec["versions"]:
                     schema = _closed(version["schema"]["openAPIV3Schema"])
                     # The API server itself knows what is in these.
                     schema["properties"] |= {"apiVersion": {}, "kind": {}, "metadata": {"type": "object"}}
-                    found[f"{spec['group']}/{version['name']}", spec["names"]["kind"]] = schema
+                    validator = jsonschema.Draft202012Validator(schema)
+                    found[f"{spec['group']}/{version['name']}", spec["names"]["kind"]] = validator
     return found
 
 
