@@ -294,7 +294,7 @@ class Values(Section):
 
 
 def read_values(values: dict[str, Any]) -> Values:
-    """Values as helm would take them, defaults included.
+    """Values as a user gives them, over the defaults as helm lays them: maps are merged, lists replaced.
 
     Raises
     ------
@@ -302,7 +302,7 @@ def read_values(values: dict[str, Any]) -> Values:
         Naming the first value that is wrong, and what to write.
     """
     try:
-        return Values.model_validate(values)
+        return Values.model_validate(_over(Values().model_dump(by_alias=True), values))
     except ValidationError as wrong:
         first = wrong.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -310,3 +310,12 @@ def read_values(values: dict[str, Any]) -> Values:
         if first["type"] == "extra_forbidden":
             said = "is unknown; 'helm show values' lists what there is"
         raise InvalidInput(f"value {name}: {said}" if name else f"values: {said}") from wrong
+
+
+def _over(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _over(defaults[key], value)
+        for key, value in values.items()
+        if isinstance(value, dict) and isinstance(defaults.get(key), dict)
+    }
+    return {**defaults, **values, **both}
