@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "wavecast"
 CI_VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
 RENDERED = ROOT / "manifests" / "rendered"
-EXAMPLES = sorted((ROOT / "manifests" / "examples").glob("*.yaml"))
+EXAMPLES = ROOT / "manifests" / "examples"
 APIS = (
     *("serving.kserve.io/v1beta1/InferenceService", "serving.kserve.io/v1alpha1/ServingRuntime"),
     *("gateway.networking.k8s.io/v1/HTTPRoute", "gateway.networking.k8s.io/v1/GRPCRoute"),
@@ -88,6 +88,11 @@ def render(*values: dict[str, Any]) -> list[Resource]:
 def render_file(path: Path) -> list[Resource]:
     """Resources of the chart with the values of a file."""
     return resources(_render(path.read_text()))
+
+
+def examples() -> list[Resource]:
+    """Resources of the examples without helm, all files together."""
+    return [one for path in sorted(EXAMPLES.glob("*.yaml")) for one in resources(path.read_text())]
 
 
 def resources(text: str) -> list[Resource]:

@@ -10,16 +10,16 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from chart import CANARY, CI_VALUES, EXAMPLES, MEMBERS, STABLE, TWO, Resource, of, pods, render, render_file, resources
+from chart import CANARY, CI_VALUES, EXAMPLES, MEMBERS, STABLE, TWO, Resource, examples, of, pods, render, render_file
 
 from predictors.serving.settings import MemberSettings, RouterSettings, WaveletSettings, read_settings
 
-SOURCES = [*CI_VALUES, *EXAMPLES]
+SOURCES = [*CI_VALUES, EXAMPLES]
 SERVERS = {"router": RouterSettings, "wavelet": WaveletSettings}
 
 
 def _resources(path: Path) -> list[Resource]:
-    return render_file(path) if path in CI_VALUES else resources(path.read_text())
+    return examples() if path == EXAMPLES else render_file(path)
 
 
 def _all_pods() -> Iterator[Any]:
@@ -117,7 +117,7 @@ def test_every_resource_says_whose_it_is_and_storage_ends_with_a_slash(path: Pat
     for one in _resources(path):
         labels = one["metadata"]["labels"]
         assert labels["app.kubernetes.io/name"] == "wavecast"
-        if path in CI_VALUES:
+        if path != EXAMPLES:
             assert labels["app.kubernetes.io/instance"] == "wavecast"
             assert labels["app.kubernetes.io/managed-by"] == "Helm"
         if one["kind"] == "InferenceService":
