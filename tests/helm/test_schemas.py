@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import re
+import textwrap
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from chart import CI_VALUES, RENDERED, ROOT, Resource, _render, examples, render_file
+import yaml
+from chart import CHART, CI_VALUES, RENDERED, ROOT, Resource, _render, examples, render_file, resources
 from kube_schema import FOLDER, problems
 
 from optimization.rollout.schema import REFERENCE, SCHEMA, VALUES, reference, schema_json, values_yaml
@@ -65,3 +69,15 @@ def test_an_unknown_field_deep_inside_is_found_by_the_crds(kind: str) -> None:
     inner = spec["rules"][0]["backendRefs"][0] if kind.endswith("Route") else spec.get("predictor") or spec
     (inner if kind != "ServingRuntime" else inner["containers"][0])["wieght"] = 1
     assert any("wieght" in one for one in problems(resource))
+
+
+def test_the_values_of_the_documentation_render() -> None:
+    text = (ROOT / "docs" / "kubernetes.md").read_text()
+    (values,) = re.findall(r"```yaml\n   # values.yaml\n(.*?)```", text, re.DOTALL)
+    kinds = {one["kind"] for one in resources(_render(textwrap.dedent(values)))}
+    assert {"InferenceService", "HTTPRoute", "GRPCRoute"} <= kinds
+
+
+def test_the_version_of_the_chart_is_that_of_the_package() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == version("wavecast")
