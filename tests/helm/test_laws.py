@@ -243,6 +243,13 @@ def test_replicas_are_fixed_or_scaled_by_kserve() -> None:
     assert (xgboost["spec"]["predictor"]["minReplicas"], xgboost["spec"]["predictor"]["maxReplicas"]) == (2, 2)
 
 
+def test_kserve_0_15_fixes_replicas_by_an_autoscaler_between_equal_bounds() -> None:
+    for one in of("InferenceService", render({"kserve": {"deploymentMode": "RawDeployment"}})):
+        assert one["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "RawDeployment"
+        assert one["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] == "hpa"
+        assert one["spec"]["predictor"]["minReplicas"] == one["spec"]["predictor"]["maxReplicas"]
+
+
 def test_only_the_router_reaches_members_and_only_the_gateway_and_the_test_the_release() -> None:
     policies = {one["metadata"]["name"]: one["spec"]["ingress"] for one in of("NetworkPolicy", render())}
     callers = {

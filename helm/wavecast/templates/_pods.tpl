@@ -124,5 +124,6 @@ labels:
   networking.kserve.io/visibility: cluster-local
 annotations:
   serving.kserve.io/deploymentMode: {{ $.Values.kserve.deploymentMode }}
-  serving.kserve.io/autoscalerClass: {{ ternary "hpa" "none" (index . 1) }}
+  {{- /* KServe 0.15 may not know "none"; there an autoscaler between equal bounds fixes the replicas. */}}
+  serving.kserve.io/autoscalerClass: {{ ternary "hpa" "none" (or (index . 1) (eq $.Values.kserve.deploymentMode "RawDeployment")) }}
 {{- end -}}
