@@ -130,11 +130,11 @@ class Traffic(Section):
 class Members(Section):
     """The members' predictors, one InferenceService for each version that runs."""
 
-    lstm: Workload = Workload(resources=resources(("100m", "256Mi"), ("1", "512Mi")))
+    lstm: Workload = Workload(resources=resources(("50m", "256Mi"), ("1", "512Mi")))
     """The LSTM."""
-    transformer: Workload = Workload(resources=resources(("100m", "256Mi"), ("1", "512Mi")))
+    transformer: Workload = Workload(resources=resources(("50m", "256Mi"), ("1", "512Mi")))
     """The Transformer, the neural network."""
-    xgboost: Workload = Workload(resources=resources(("100m", "256Mi"), ("1", "512Mi")))
+    xgboost: Workload = Workload(resources=resources(("50m", "256Mi"), ("1", "512Mi")))
     """XGBoost."""
 
 
@@ -245,9 +245,9 @@ class Values(Section):
     """Who may ask."""
     members: Members = Members()
     """The members' predictors."""
-    router: Router = Router(resources=resources(("200m", "256Mi"), ("2", "512Mi")))
+    router: Router = Router(resources=resources(("100m", "256Mi"), ("2", "512Mi")))
     """The ensemble router."""
-    wavelet: Workload = Workload(resources=resources(("500m", "256Mi"), ("2", "512Mi")))
+    wavelet: Workload = Workload(resources=resources(("150m", "256Mi"), ("2", "512Mi")))
     """The process that accepts bars and computes features; with the router, its replicas are the router's."""
     disruption: Disruption = Disruption()
     """How pods leave and come."""
