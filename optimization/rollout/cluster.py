@@ -38,7 +38,7 @@ def context_namespace(context: str | None) -> str:
         If there is no such context.
     """
     try:
-        contexts, active = config.list_kube_config_contexts()
+        contexts, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]  # the library's gap
     except config.ConfigException:
         return "default"  # no kubeconfig: `Cluster` says so, or runs in a pod
     chosen = active if context is None else next((one for one in contexts if one["name"] == context), None)
@@ -63,9 +63,9 @@ class Cluster:
         settings = client.Configuration()
         try:
             if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
-                config.load_incluster_config(client_configuration=settings)
+                config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # and here
             else:
-                config.load_kube_config(context=context, client_configuration=settings)
+                config.load_kube_config(context=context, client_configuration=settings)  # type: ignore[no-untyped-call]
         except config.ConfigException as wrong:
             raise ClusterError(
                 f"there is no usable kubeconfig ({wrong}); set KUBECONFIG, or name a context with --context"

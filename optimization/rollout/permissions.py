@@ -29,7 +29,10 @@ LOOK = (
     Rule("", "pods", ("list",), "why something is not ready"),
     Rule("", "pods/log", ("get",), "why something is not ready"),
 )
-"""What `list` and `status` ask for."""
+"""What `list`, `show` and `status` ask for."""
+
+LOOK_WITHOUT_HELM = tuple(rule for rule in LOOK if rule.resource != "secrets")
+"""What is asked for when the values come from a file."""
 
 CHANGE = (
     Rule("", "secrets", ("create", "update", "patch", "delete"), "helm records each revision"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from optimization.rollout.cluster import GATEWAY, GATEWAY_VERSION, SERVING, SERVING_VERSION, Cluster, ClusterError
 from optimization.rollout.helm import Helm
-from optimization.rollout.permissions import CHANGE, LOOK, check_permissions
+from optimization.rollout.permissions import Rule, check_permissions
 from predictors.core.errors import InvalidInput
 
 
@@ -19,20 +19,24 @@ class Installed:
 
     Attributes
     ----------
-    revision, chart, description
-        Of the last revision that was deployed.
+    last
+        Number of the last revision, be it deployed or failed.
+    chart
+        Name and version of the chart of the deployed one.
+    descriptions
+        Of every deployed or superseded revision, oldest first, by number.
     user, computed
         Values as the user gave them, and as the chart saw them.
     """
 
-    revision: int
+    last: int
     chart: str
-    description: str
+    descriptions: dict[int, str]
     user: dict[str, Any]
     computed: dict[str, Any]
 
 
-def check_cluster(cluster: Cluster, *, change: bool) -> None:
+def check_cluster(cluster: Cluster, rules: tuple[Rule, ...]) -> None:
     """Ask whether the cluster answers, has KServe and the Gateway API, and lets this user in.
 
     Raises
@@ -47,7 +51,7 @@ def check_cluster(cluster: Cluster, *, change: bool) -> None:
     ):
         if not cluster.serves(group, found):
             raise ClusterError(f"the cluster (Kubernetes {version}) has no API {group}/{found}; {what} first")
-    check_permissions(cluster, (*LOOK, *CHANGE) if change else LOOK)
+    check_permissions(cluster, rules)
 
 
 def check_gateway(cluster: Cluster, values: Mapping[str, Any]) -> None:
@@ -94,7 +98,8 @@ def read_installed(helm: Helm) -> Installed:
             "repair it with 'helm upgrade' first"
         )
     user, computed = (helm.values(done.number, computed=computed) for computed in (False, True))
-    return Installed(done.number, done.chart, done.description, user, computed)
+    made = {one.number: one.description for one in history if one.status in ("deployed", "superseded")}
+    return Installed(last.number, done.chart, made, user, computed)
 
 
 def check_chart(helm: Helm, chart: Path, installed: Installed) -> None:

@@ -54,6 +54,10 @@ class Rollout:
         """Releases that run and that the route does not reach."""
         return tuple(name for name in self.names if name not in self.routed)
 
+    def find(self, name: str) -> RunningRelease | None:
+        """A release that runs, or ``None``."""
+        return next((one for one in self.releases if one.name == name), None)
+
     def with_release(self, release: RunningRelease) -> Rollout:
         """The same with one more release."""
         return Rollout((*self.releases, release), self.traffic)
@@ -86,13 +90,17 @@ class Rollout:
         rollout = cls(releases, traffic)
         lost = [name for name in rollout.routed if name not in rollout.names]
         if lost:
-            raise InvalidInput(f"the values give traffic to release {lost[0]}, which is not in 'releases'; add it there")
+            raise InvalidInput(
+                f"the values give traffic to release {lost[0]}, which is not in 'releases'; add it there"
+            )
         return rollout
 
     def into(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """A copy of user-supplied values with this rollout; all else stays as it was."""
         changed = deepcopy(dict(values))
-        changed["releases"] = [{"name": one.name, "members": dict(sorted(one.members.items()))} for one in self.releases]
+        changed["releases"] = [
+            {"name": one.name, "members": dict(sorted(one.members.items()))} for one in self.releases
+        ]
         split = dict(changed.get("traffic") or {})
         if not self.traffic.canary:
             split.pop("mirrorPercent", None)  # a copy of the requests needs a canary that takes it

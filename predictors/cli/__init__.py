@@ -20,6 +20,7 @@ _EXTRAS = {
     "train": ("arch", "matplotlib", "onnx", "pandas", "pyarrow", "scipy", "threadpoolctl", "torch", "xgboost"),
     "client": ("httpx",),
     "loadtest": ("hdrh", "httptools"),
+    "rollout": ("kubernetes", "urllib3", "yaml"),
 }
 
 

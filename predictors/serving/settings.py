@@ -129,7 +129,8 @@ class ServeSettings(PublicSettings):
 
 
 _PROCESSES = (MemberSettings, RouterSettings, WaveletSettings, ServeSettings)
-_KNOWN = {PREFIX + name.upper() for process in _PROCESSES for name in process.model_fields} | {PREFIX + "DEBUG"}
+_COMMANDS = {PREFIX + "DEBUG", PREFIX + "CHART"}  # of `wavecast` itself; a server of the same shell has them too
+_KNOWN = {PREFIX + name.upper() for process in _PROCESSES for name in process.model_fields} | _COMMANDS
 # Kubernetes puts these into every pod beside a Service named wavecast.
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP).*)?$")
 _Settings = TypeVar("_Settings", bound=ServerSettings)

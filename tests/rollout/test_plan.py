@@ -131,7 +131,11 @@ def test_what_is_done_already_is_not_done_again(now: Rollout, command: Command) 
 
 @given(rollouts())
 def test_promote_and_rollback_and_abort_end_with_one_release_that_has_all_traffic(now: Rollout) -> None:
-    for command in (Promote(now.traffic.canary or now.traffic.stable), *(Rollback(RELEASES[name]) for name in NAMES), Abort()):
+    for command in (
+        Promote(now.traffic.canary or now.traffic.stable),
+        *(Rollback(RELEASES[name]) for name in NAMES),
+        Abort(),
+    ):
         steps = planned(now, command)
         if steps:
             end = states(now, steps)[-1]
