@@ -157,6 +157,7 @@ def status(name: str, namespace: str | None, context: str | None, as_json: bool)
         target = open_target(name, namespace, context, change=False)
         found = take_status(target.observer, target.rollout)
     installed, where = target.installed, target.namespace
+    assert installed is not None  # helm was asked
     if as_json:
         chart = {"name": name, "namespace": where, "chart": installed.chart, "revision": installed.last}
         problems = list(found.problems())

@@ -87,10 +87,23 @@ class Cluster:
         """Whether the API has a group in a version."""
         return self._found(f"API {group}", self._custom.get_api_resources, group, version) is not None
 
+    def resource(self, api_version: str, kind: str) -> tuple[str, bool] | None:
+        """Plural of a kind and whether it lives in namespaces; ``None`` if the API has no such kind."""
+        group, _, version = api_version.rpartition("/")
+        if group:
+            listed = self._found(f"API {api_version}", self._custom.get_api_resources, group, version)
+        else:
+            listed = self._json("API v1", self._core.get_api_resources)
+        for one in (listed or {}).get("resources", []):
+            if one["kind"] == kind and "/" not in one["name"]:
+                return str(one["name"]), bool(one["namespaced"])
+        return None
+
     def allowed(self, group: str, resource: str, verb: str, namespace: str | None = None) -> bool:
-        """Whether this user may do that in the namespace; ``pods/log`` is a subresource."""
+        """Whether this user may do that in the namespace, "" for the whole cluster; ``pods/log`` is a subresource."""
         name, _, subresource = resource.partition("/")
-        asked = {"namespace": namespace or self.namespace, "group": group, "resource": name, "verb": verb}
+        where = self.namespace if namespace is None else namespace
+        asked = {"namespace": where, "group": group, "resource": name, "verb": verb}
         if subresource:
             asked["subresource"] = subresource
         review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}

@@ -8,8 +8,6 @@ from typing import Any
 
 import yaml
 
-_PARTS = ("releases", "traffic")
-
 
 def as_yaml(values: Mapping[str, Any]) -> str:
     """Values as a file for ``helm --values``, keys in their order."""
@@ -17,7 +15,21 @@ def as_yaml(values: Mapping[str, Any]) -> str:
 
 
 def values_diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """Lines that go and come in ``releases`` and ``traffic``, the only parts that change."""
-    old, new = (as_yaml({part: values.get(part) for part in _PARTS}).splitlines() for values in (before, after))
-    lines = list(unified_diff(old, new, lineterm="", n=2))[2:]  # without the names of two files
-    return "\n".join(line for line in lines if not line.startswith("@@"))
+    """Lines that go and come in ``releases`` or ``traffic``, whichever changes; a release is one line."""
+    lines = []
+    for part in ("releases", "traffic"):
+        if before.get(part) != after.get(part):
+            changes = list(unified_diff(_lines(before.get(part)), _lines(after.get(part)), lineterm="", n=99))
+            lines += [f" {part}:", *(f"{line[0]}  {line[1:]}" for line in changes[3:])]  # after the head
+    return "\n".join(lines)
+
+
+def _lines(part: Any) -> list[str]:
+    if isinstance(part, list):
+        return [f"- {_flow(one)}" for one in part]
+    return [f"{key}: {_flow(value)}" for key, value in sorted((part or {}).items())]
+
+
+def _flow(value: Any) -> str:
+    text = str(yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000))
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from predictors.core.errors import InvalidInput, NotFound, WavecastError
 
 _TIMEOUT_S = 300
@@ -75,6 +77,11 @@ class Helm:
         flags = ["--revision", str(revision), *(["--all"] if computed else [])]
         return self._json("get", "values", self.name, *flags, *self._target) or {}
 
+    def kinds(self) -> list[tuple[str, str]]:
+        """apiVersion and kind of everything that the chart release consists of."""
+        resources = yaml.safe_load_all(self._run("get", "manifest", self.name, *self._target))
+        return sorted({(one["apiVersion"], one["kind"]) for one in resources if one})
+
     def upgrade(self, chart: Path, values: Mapping[str, Any], description: str) -> None:
         """Make a revision with these user-supplied values and no others.
 
@@ -97,8 +104,6 @@ class Helm:
         InvalidInput
             If there is none.
         """
-        import yaml
-
         try:
             shown = yaml.safe_load(self._run("show", "chart", str(chart)))
             return f"{shown['name']}-{shown['version']}"

@@ -15,6 +15,7 @@ class Rule:
     resource: str
     verbs: tuple[str, ...]
     why: str
+    namespaced: bool = True
 
 
 _READ = ("get", "list")
@@ -43,6 +44,17 @@ CHANGE = (
 """What `canary`, `promote`, `rollback` and `abort` ask for besides."""
 
 
+def rules_of_chart(cluster: Cluster, kinds: list[tuple[str, str]]) -> tuple[Rule, ...]:
+    """Helm reads and applies all that a chart release consists of, also what a revision leaves as it is."""
+    rules = []
+    for api_version, kind in kinds:
+        found = cluster.resource(api_version, kind)
+        if found is not None:
+            group, plural = api_version.rpartition("/")[0], found[0]
+            rules.append(Rule(group, plural, ("get", "patch"), "the chart has one", namespaced=found[1]))
+    return tuple(rules)
+
+
 def check_permissions(cluster: Cluster, rules: tuple[Rule, ...]) -> None:
     """Ask the API server for each right before it is needed.
 
@@ -53,7 +65,8 @@ def check_permissions(cluster: Cluster, rules: tuple[Rule, ...]) -> None:
     """
     missing = []
     for rule in rules:
-        denied = [verb for verb in rule.verbs if not cluster.allowed(rule.group, rule.resource, verb)]
+        where = None if rule.namespaced else ""
+        denied = [verb for verb in rule.verbs if not cluster.allowed(rule.group, rule.resource, verb, where)]
         if denied:
             resource = f"{rule.resource}.{rule.group}" if rule.group else rule.resource
             missing.append(f"{','.join(denied)} {resource} ({rule.why})")

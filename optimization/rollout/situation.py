@@ -12,7 +12,7 @@ import yaml
 from optimization.rollout.cluster import Cluster, context_namespace
 from optimization.rollout.helm import Helm
 from optimization.rollout.observe import Observer
-from optimization.rollout.permissions import CHANGE, LOOK, LOOK_WITHOUT_HELM
+from optimization.rollout.permissions import CHANGE, LOOK, LOOK_WITHOUT_HELM, check_permissions, rules_of_chart
 from optimization.rollout.preflight import Installed, check_cluster, check_gateway, read_installed
 from optimization.rollout.state import Rollout
 from predictors.core.errors import InvalidInput
@@ -96,6 +96,7 @@ def open_target(name: str, namespace: str | None, context: str | None, *, change
     check_cluster(cluster, (*LOOK, *CHANGE) if change else LOOK)
     installed = read_installed(helm)
     if change:
+        check_permissions(cluster, rules_of_chart(cluster, helm.kinds()))
         check_gateway(cluster, installed.computed)
     rollout = Rollout.of(installed.computed)
     return Situation(namespace, Observer(cluster, name), helm, installed, installed.user, installed.computed, rollout)

@@ -1,0 +1,126 @@
+"""A namespace of a real API server with a chart release of two small real releases in a real store."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from api_server import ApiServer, define, find_helm, programs, running
+
+sys.path.append(str(Path(__file__).parents[1] / "serving"))
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
+from cast import Cast
+from command_line import Ended, wavecast
+from small_release import publish_release
+
+from optimization.rollout.permissions import CHANGE, LOOK, Rule
+from predictors.core.artifact import ReleaseManifest
+
+CHART = Path(__file__).parent / "chart"
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def bare_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """An API server that knows nothing of KServe."""
+    if programs() is None or find_helm() is None:
+        pytest.skip("needs kube-apiserver and etcd in KUBEBUILDER_ASSETS, and helm; see docs/rollout.md")
+    with running(tmp_path_factory.mktemp("api-server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server(bare_server: ApiServer) -> ApiServer:
+    """An API server with the resources of KServe and the Gateway API."""
+    define(bare_server)
+    return bare_server
+
+
+class Namespace:
+    """One namespace with a gateway, and `wavecast release` run against it as a user would."""
+
+    def __init__(self, server: ApiServer, name: str, store: Path, folder: Path) -> None:
+        self.server, self.name, self.store, self.folder = server, name, store, folder
+        self.user = "operator"
+
+    def release(self, *arguments: str, chart: Path = CHART) -> Ended:
+        """Run a subcommand; `--settle 0` because nobody answers requests here."""
+        environment = {
+            "KUBECONFIG": str(self.server.kubeconfig(self.user, self.name)),
+            "HELM": str(find_helm()),
+            "WAVECAST_CHART": str(chart),
+        }
+        before = dict(os.environ)
+        os.environ.update(environment)
+        try:
+            return wavecast("release", *arguments, cwd=self.folder)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+    def helm(self, *arguments: str) -> str:
+        """Run helm with all rights."""
+        kubeconfig = str(self.server.kubeconfig("admin", self.name))
+        command = [str(find_helm()), *arguments, "--namespace", self.name, "--kubeconfig", kubeconfig]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def install(self, *releases: ReleaseManifest) -> None:
+        """Install the chart with these releases, the first one stable."""
+        values = {
+            "store": {"uri": str(self.store)},
+            "releases": [{"name": one.release, "members": one.members} for one in releases],
+            "traffic": {"stable": releases[0].release},
+        }
+        file = self.folder / "values.json"
+        file.write_text(json.dumps(values))
+        self.helm("install", "wavecast", str(CHART), "--values", str(file))
+
+    def revisions(self) -> list[str]:
+        """Descriptions of helm's history."""
+        return [one["description"] for one in json.loads(self.helm("history", "wavecast", "--output", "json"))]
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ReleaseManifest]]:
+    """A store with three releases of other members each."""
+    folder = tmp_path_factory.mktemp("store")
+    made = [
+        publish_release(folder, penalty_factor=factor, created=f"2026-01-0{day}T00:00:00Z")
+        for day, factor in ((1, 1.0), (2, 2.0), (3, 3.0))
+    ]
+    return folder, made
+
+
+@pytest.fixture
+def namespace(server: ApiServer, store: tuple[Path, list[ReleaseManifest]], tmp_path: Path) -> Namespace:
+    """An empty namespace with a gateway, in which the operator has exactly the documented rights."""
+    name = f"rollout-{next(_numbers)}-{os.getpid()}"
+    server.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    gateway = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "gateway"}}
+    server.request("POST", f"/apis/gateway.networking.k8s.io/v1/namespaces/{name}/gateways", {**gateway, "spec": {}})
+    rest = Rule("", "configmaps", ("get", "patch"), "the chart has one")
+    for user, rules in (("operator", (*LOOK, *CHANGE, rest)), ("viewer", LOOK)):
+        granted = [{"apiGroups": [r.group], "resources": [r.resource], "verbs": list(r.verbs)} for r in rules]
+        _bind(server, name, user, granted)
+    return Namespace(server, name, store[0], tmp_path)
+
+
+def _bind(server: ApiServer, namespace: str, user: str, rules: list[dict[str, list[str]]]) -> None:
+    path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    server.request("POST", f"{path}/roles", {"metadata": {"name": user}, "rules": rules})
+    subject = {"kind": "User", "name": user, "apiGroup": "rbac.authorization.k8s.io"}
+    role = {"kind": "Role", "name": user, "apiGroup": "rbac.authorization.k8s.io"}
+    server.request("POST", f"{path}/rolebindings", {"metadata": {"name": user}, "subjects": [subject], "roleRef": role})
+
+
+@pytest.fixture
+def cast(namespace: Namespace) -> Iterator[Cast]:
+    """Somebody plays KServe and the gateway in the namespace."""
+    with Cast(namespace.server, namespace.name) as playing:
+        yield playing
