@@ -261,7 +261,7 @@ def _change_release(choose: Callable[[Situation], Command], as_json: bool, setti
         situation,
         command,
         wanted,
-        show=lambda why, diff: click.echo(f"{why}\n{diff}", err=aside),
+        show=lambda why, diff: click.echo(f"revision: {why}\n{diff}", err=aside),
         tell=lambda text: click.echo(text, err=True),
     )
     if wanted.output is not None:
@@ -269,4 +269,4 @@ def _change_release(choose: Callable[[Situation], Command], as_json: bool, setti
     elif as_json:
         click.echo(json.dumps(done.plain()))
     elif not wanted.dry_run:
-        click.echo(f"traffic: {done.rollout.traffic}" + ("" if done.revisions else " (nothing was left to do)"))
+        click.echo(f"done: {done.rollout.traffic}" + ("" if done.revisions else "; nothing was left to do"))

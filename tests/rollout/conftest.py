@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from api_server import ApiServer, define, find_helm, programs, running
@@ -16,7 +18,7 @@ from api_server import ApiServer, define, find_helm, programs, running
 sys.path.append(str(Path(__file__).parents[1] / "serving"))
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 from cast import Cast
-from command_line import Ended, wavecast
+from command_line import Ended, begin, wavecast
 from small_release import publish_release
 
 from optimization.rollout.permissions import CHANGE, LOOK, Rule
@@ -49,20 +51,31 @@ class Namespace:
         self.server, self.name, self.store, self.folder = server, name, store, folder
         self.user = "operator"
 
-    def release(self, *arguments: str, chart: Path = CHART) -> Ended:
-        """Run a subcommand; `--settle 0` because nobody answers requests here."""
-        environment = {
-            "KUBECONFIG": str(self.server.kubeconfig(self.user, self.name)),
-            "HELM": str(find_helm()),
-            "WAVECAST_CHART": str(chart),
-        }
+    def release(self, *arguments: str, **environment: str) -> Ended:
+        """Run a subcommand; nobody answers requests here, so the gateway needs no time to settle."""
+        with self.environment(environment):
+            return wavecast("release", *arguments, *self._settled(arguments), cwd=self.folder)
+
+    def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a subcommand, to be interrupted."""
+        with self.environment({}):
+            return begin("release", *arguments, *self._settled(arguments), cwd=self.folder)
+
+    @contextmanager
+    def environment(self, more: dict[str, str]) -> Iterator[None]:
+        """Variables that lead to the cluster, to helm and to the chart."""
+        kubeconfig = str(self.server.kubeconfig(self.user, self.name))
         before = dict(os.environ)
-        os.environ.update(environment)
+        os.environ.update({"KUBECONFIG": kubeconfig, "HELM": str(find_helm()), "WAVECAST_CHART": str(CHART), **more})
         try:
-            return wavecast("release", *arguments, cwd=self.folder)
+            yield
         finally:
             os.environ.clear()
             os.environ.update(before)
+
+    @staticmethod
+    def _settled(arguments: tuple[str, ...]) -> list[str]:
+        return [] if arguments[0] in ("list", "show", "status") else ["--settle", "0"]
 
     def helm(self, *arguments: str) -> str:
         """Run helm with all rights."""
@@ -80,6 +93,11 @@ class Namespace:
         file = self.folder / "values.json"
         file.write_text(json.dumps(values))
         self.helm("install", "wavecast", str(CHART), "--values", str(file))
+
+    def values(self) -> dict[str, Any]:
+        """User-supplied values of the last revision."""
+        found: dict[str, Any] = json.loads(self.helm("get", "values", "wavecast", "--output", "json"))
+        return found
 
     def revisions(self) -> list[str]:
         """Descriptions of helm's history."""
