@@ -95,7 +95,8 @@ def list_(name: str, namespace: str | None, context: str | None, store: str | No
         listed = [asdict(row) for row in rows]
         click.echo(json.dumps({"store": uri, "name": name, "namespace": now.namespace, "releases": listed}))
         return
-    table = plain_table(f"releases in {uri}", "release", "created", "role", "share", "members")
+    click.echo(f"releases in {uri}")
+    table = plain_table("release", "created", "role", "share", "members")
     for row in rows:
         created = row.created[:16].replace("T", " ") or "not in the store"
         share = "" if row.role == "-" else f"{row.share} %"
@@ -151,7 +152,7 @@ def status(name: str, namespace: str | None, context: str | None, as_json: bool)
 
         from rich.console import Console
 
-        from optimization.rollout.report import status_table, take_status
+        from optimization.rollout.report import sources, status_table, take_status
         from optimization.rollout.situation import open_target
 
         target = open_target(name, namespace, context, change=False)
@@ -163,8 +164,9 @@ def status(name: str, namespace: str | None, context: str | None, as_json: bool)
         problems = list(found.problems())
         click.echo(json.dumps({**chart, "ready": found.ready, "problems": problems, **asdict(found)}))
     else:
-        title = f"{name} in namespace {where} ({installed.chart}, revision {installed.last})"
-        Console(highlight=False).print(status_table(found, title))
+        click.echo(f"{name} in namespace {where} ({installed.chart}, revision {installed.last})")
+        Console(highlight=False).print(status_table(found))
+        click.echo(f"artifacts from {sources(found)}")
         for problem in found.problems():
             click.echo(f"not ready: {problem}")
     if not found.ready:

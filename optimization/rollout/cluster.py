@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
-from kubernetes import client, config
+from kubernetes import config
+from kubernetes.client import ApiException, Configuration, rest
 from urllib3.exceptions import HTTPError
 
 from predictors.core.errors import InvalidInput, WavecastError
@@ -38,7 +39,7 @@ def context_namespace(context: str | None) -> str:
         If there is no such context.
     """
     try:
-        contexts, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]  # the library's gap
+        contexts, active = config.list_kube_config_contexts(os.environ.get("KUBECONFIG"))  # type: ignore[no-untyped-call]  # the library's gap
     except config.ConfigException:
         return "default"  # no kubeconfig: `Cluster` says so, or runs in a pod
     chosen = active if context is None else next((one for one in contexts if one["name"] == context), None)
@@ -60,41 +61,34 @@ class Cluster:
             If there is none, or it cannot be used.
         """
         self.namespace = namespace
-        settings = client.Configuration()
+        settings = Configuration()
         try:
             if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
                 config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # and here
             else:
-                config.load_kube_config(context=context, client_configuration=settings)  # type: ignore[no-untyped-call]
+                config.load_kube_config(  # type: ignore[no-untyped-call]
+                    os.environ.get("KUBECONFIG"), context=context, client_configuration=settings
+                )
         except config.ConfigException as wrong:
             raise ClusterError(
                 f"there is no usable kubeconfig ({wrong}); set KUBECONFIG, or name a context with --context"
             ) from wrong
         settings.retries = False  # waits repeat by themselves, and a question should fail at once
-        self._host = settings.host
-        connection = client.ApiClient(settings)
-        self._core = client.CoreV1Api(connection)
-        self._apps = client.AppsV1Api(connection)
-        self._custom = client.CustomObjectsApi(connection)
-        self._access = client.AuthorizationV1Api(connection)
-        self._version = client.VersionApi(connection)
+        self._settings = settings
+        self._rest = rest.RESTClientObject(settings)
 
     def version(self) -> str:
         """The API server's version; the cheapest proof that it answers."""
-        return str(self._json("its version", self._version.get_code)["gitVersion"])
+        return str(self._json("version", "/version")["gitVersion"])
 
     def serves(self, group: str, version: str) -> bool:
         """Whether the API has a group in a version."""
-        return self._found(f"API {group}", self._custom.get_api_resources, group, version) is not None
+        return self._found(f"API {group}", f"/apis/{group}/{version}") is not None
 
     def resource(self, api_version: str, kind: str) -> tuple[str, bool] | None:
         """Plural of a kind and whether it lives in namespaces; ``None`` if the API has no such kind."""
-        group, _, version = api_version.rpartition("/")
-        if group:
-            listed = self._found(f"API {api_version}", self._custom.get_api_resources, group, version)
-        else:
-            listed = self._json("API v1", self._core.get_api_resources)
-        for one in (listed or {}).get("resources", []):
+        path = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+        for one in (self._found(f"API {api_version}", path) or {}).get("resources", []):
             if one["kind"] == kind and "/" not in one["name"]:
                 return str(one["name"]), bool(one["namespaced"])
         return None
@@ -103,86 +97,81 @@ class Cluster:
         """Whether this user may do that in the namespace, "" for the whole cluster; ``pods/log`` is a subresource."""
         name, _, subresource = resource.partition("/")
         where = self.namespace if namespace is None else namespace
-        asked = {"namespace": where, "group": group, "resource": name, "verb": verb}
-        if subresource:
-            asked["subresource"] = subresource
+        asked: Json = {"namespace": where, "group": group, "resource": name, "subresource": subresource, "verb": verb}
         review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
-        body = {**review, "spec": {"resourceAttributes": asked}}
-        answer = self._json("a review of permissions", self._access.create_self_subject_access_review, body)
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        answer = self._json("review of permissions", path, {**review, "spec": {"resourceAttributes": asked}})
         return bool(answer["status"]["allowed"])
 
     def inference_services(self, helm_name: str) -> list[Json]:
         """InferenceServices that a chart release made."""
-        return self._owned(SERVING, SERVING_VERSION, "inferenceservices", helm_name)
+        return self._owned(f"{SERVING}/{SERVING_VERSION}", "inferenceservices", helm_name)
 
     def routes(self, helm_name: str) -> list[Json]:
         """HTTPRoutes and GRPCRoutes that a chart release made."""
-        return [
-            route
-            for plural in ("httproutes", "grpcroutes")
-            for route in self._owned(GATEWAY, GATEWAY_VERSION, plural, helm_name)
-        ]
+        plurals = ("httproutes", "grpcroutes")
+        return [route for plural in plurals for route in self._owned(f"{GATEWAY}/{GATEWAY_VERSION}", plural, helm_name)]
 
     def gateway(self, namespace: str, name: str) -> Json | None:
         """A Gateway, or ``None`` if there is none."""
-        get = self._custom.get_namespaced_custom_object
-        where = (GATEWAY, GATEWAY_VERSION, namespace, "gateways", name)
-        return self._found(f"gateway {namespace}/{name}", get, *where)
+        path = f"/apis/{GATEWAY}/{GATEWAY_VERSION}/namespaces/{namespace}/gateways/{name}"
+        return self._found(f"gateway {namespace}/{name}", path)
 
     def pods(self, service: str) -> list[Json]:
         """Pods of an InferenceService."""
-        label = f"{_SERVICE_LABEL}={service}"
-        listed = self._json("pods", self._core.list_namespaced_pod, self.namespace, label_selector=label)
-        return list(listed["items"])
+        path = f"/api/v1/namespaces/{self.namespace}/pods"
+        return list(self._json("pods", path, labelSelector=f"{_SERVICE_LABEL}={service}")["items"])
 
     def deployments(self, service: str) -> list[Json]:
         """Deployments of an InferenceService."""
-        label = f"{_SERVICE_LABEL}={service}"
-        listed = self._json("deployments", self._apps.list_namespaced_deployment, self.namespace, label_selector=label)
-        return list(listed["items"])
+        path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments"
+        return list(self._json("deployments", path, labelSelector=f"{_SERVICE_LABEL}={service}")["items"])
 
     def log(self, pod: str, container: str, *, previous: bool) -> list[str]:
         """Last lines of a container's log, of its run before this one if asked; none if there is no log yet."""
-        where = {"container": container, "previous": previous, "tail_lines": 60}
-        read = self._core.read_namespaced_pod_log
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
+        options = {"container": container, "previous": str(previous).lower(), "tailLines": "60"}
         try:
-            text = self._ask(f"log of pod {pod}", read, pod, self.namespace, **where)
+            text = self._ask(f"log of pod {pod}", path, None, **options)
         except _Refused as wrong:
             if wrong.status in (400, 404):  # waiting to start, or never ran before
                 return []
             raise
         return text.decode(errors="replace").splitlines()
 
-    def _owned(self, group: str, version: str, plural: str, helm_name: str) -> list[Json]:
-        get = self._custom.list_namespaced_custom_object
-        listed = self._json(plural, get, group, version, self.namespace, plural)
-        return [one for one in listed["items"] if _owner(one["metadata"]) == helm_name]
+    def _owned(self, api_version: str, plural: str, helm_name: str) -> list[Json]:
+        listed = self._json(plural, f"/apis/{api_version}/namespaces/{self.namespace}/{plural}")
+        kind = str(listed["kind"]).removesuffix("List")
+        return [{"kind": kind, **one} for one in listed["items"] if _owner(one["metadata"]) == helm_name]
 
-    def _found(self, what: str, call: Callable[..., Any], *arguments: object) -> Json | None:
+    def _found(self, what: str, path: str) -> Json | None:
         try:
-            return self._json(what, call, *arguments)
+            return self._json(what, path)
         except _Refused as wrong:
             if wrong.status == 404:
                 return None
             raise
 
-    def _json(self, what: str, call: Callable[..., Any], *arguments: object, **options: object) -> Json:
-        answer: Json = json.loads(self._ask(what, call, *arguments, **options))
+    def _json(self, what: str, path: str, body: Json | None = None, **query: str) -> Json:
+        answer: Json = json.loads(self._ask(what, path, body, **query))
         return answer
 
-    def _ask(self, what: str, call: Callable[..., Any], *arguments: object, **options: object) -> bytes:
-        """One question; plain bytes, because the client's own models refuse what a newer server adds."""
+    def _ask(self, what: str, path: str, body: Json | None = None, **query: str) -> bytes:
+        """One question over the client's own connection: its models refuse what a newer server adds."""
+        credentials: Json = self._settings.auth_settings()  # type: ignore[assignment]  # a TypedDict of one key
+        headers = {one["key"]: one["value"] for one in credentials.values()}
+        url = f"{self._settings.host}{path}?{urlencode(query)}"
+        method = "GET" if body is None else "POST"
         try:
-            answer = call(*arguments, **options, _preload_content=False, _request_timeout=_TIMEOUT_S)
-            status, body = answer.status, bytes(answer.data)
-        except client.ApiException as wrong:
-            status, body = wrong.status, str(wrong.body or wrong.reason).encode()
-        except HTTPError as wrong:
-            reason = str(wrong).rpartition(": ")[2].rstrip(")")
-            raise Unreachable(f"the cluster at {self._host} does not answer: {reason}") from wrong
-        if 200 <= status < 300:
-            return body
-        raise _Refused(status, f"the cluster gives no {what}: {_message(body)} (HTTP {status})")
+            headers["Content-Type"] = "application/json"
+            answer = self._rest.request(method, url, headers, body, _request_timeout=_TIMEOUT_S)  # type: ignore[no-untyped-call]
+            content = bytes(answer.read())
+        except (HTTPError, ApiException) as wrong:  # the client wraps some of urllib3's
+            reason = str(getattr(wrong, "reason", None) or wrong).rpartition(": ")[2].rstrip(")").split("\n")[0]
+            raise Unreachable(f"the cluster at {self._settings.host} does not answer: {reason}") from wrong
+        if 200 <= answer.status < 300:
+            return content
+        raise _Refused(answer.status, f"the cluster gives no {what}: {_message(content)} (HTTP {answer.status})")
 
 
 class _Refused(ClusterError):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.table import Table
 
 from optimization.rollout.observe import Health, Observer
@@ -75,13 +77,21 @@ def take_status(observer: Observer, rollout: Rollout) -> Status:
     return Status(tuple(map(one, rollout.releases)), observer.split_problem(rollout.traffic))
 
 
-def status_table(status: Status, title: str) -> Table:
+def status_table(status: Status) -> Table:
     """Releases with share and artifacts, for people."""
-    table = plain_table(title, "release", "role", "share", "ready", "artifacts")
+    table = plain_table("release", "role", "share", "ready", "members")
     for one in status.releases:
-        sources = "\n".join(f"{part.artifact}  {part.uri}" for part in one.parts)
-        table.add_row(one.release, one.role, f"{one.share} %", "yes" if one.ready else "no", sources)
+        parts = "\n".join(f"{part.artifact}{'' if part.problem is None else ' not ready'}" for part in one.parts[:-1])
+        table.add_row(one.release, one.role, f"{one.share} %", "yes" if one.ready else "no", parts)
     return table
+
+
+def sources(status: Status) -> str:
+    """The stores that the artifacts come from; more than one only while a store is being moved."""
+    found = {
+        re.sub(r"/(models|releases)/[^/]+(/[^/]+)?/?$", "", part.uri) for one in status.releases for part in one.parts
+    }
+    return ", ".join(sorted(uri for uri in found if uri)) or "nowhere yet"
 
 
 def shown_lines(shown: Shown, running: ReleaseStatus | None) -> Iterator[str]:
@@ -105,12 +115,9 @@ def shown_lines(shown: Shown, running: ReleaseStatus | None) -> Iterator[str]:
             yield f"not ready: {part.artifact}: {part.problem}"
 
 
-def plain_table(title: str, *columns: str) -> Table:
+def plain_table(*columns: str) -> Table:
     """A table as the store's commands print theirs."""
-    from rich import box
-    from rich.markup import escape
-
-    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for name in columns:
         table.add_column(name, justify="right" if name == "share" else "left", overflow="fold")
     return table

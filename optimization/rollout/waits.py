@@ -11,7 +11,7 @@ from optimization.rollout.observe import Observer
 from optimization.rollout.state import RunningRelease, Traffic
 from predictors.core.errors import NotReady
 
-_POLL_S = 1.0
+_POLL_S = 0.5
 _HOPELESS_AFTER_S = 20.0
 """A pod of an earlier try may still say what its successor will not."""
 

@@ -70,7 +70,9 @@ def main() -> None:
     """Run the command line; every failure is one line on stderr and an exit code."""
     debug = "--debug" in sys.argv[1:] or bool(os.environ.get("WAVECAST_DEBUG"))
     try:
-        cli.main(prog_name="wavecast", standalone_mode=False)
+        code = cli.main(prog_name="wavecast", standalone_mode=False)
+        if isinstance(code, int):  # of a command that ended itself with click's Exit
+            sys.exit(code)
     except (click.exceptions.Abort, KeyboardInterrupt):
         _fail("interrupted; nothing half-done was kept, run the same command again", 130, debug)
     except click.exceptions.NoArgsIsHelpError as bare:

@@ -111,9 +111,14 @@ def running(folder: Path) -> Iterator[ApiServer]:
                 process.wait()
 
 
-def define(server: ApiServer) -> None:
-    """Make the custom resources known."""
-    for group_version, kinds in KINDS.items():
+def define(server: ApiServer, *group_versions: str) -> None:
+    """Make custom resources known that are not known yet."""
+    known = server.request("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
+    groups = {one["spec"]["group"] for one in known}
+    for group_version in group_versions or KINDS:
+        if group_version.split("/")[0] in groups:
+            continue
+        kinds = KINDS[group_version]
         group, version = group_version.split("/")
         for kind in kinds:
             plural = f"{kind.lower()}s"

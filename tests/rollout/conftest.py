@@ -59,7 +59,7 @@ class Namespace:
     def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a subcommand, to be interrupted."""
         with self.environment({}):
-            return begin("release", *arguments, *self._settled(arguments), cwd=self.folder)
+            return begin("release", *arguments, cwd=self.folder)
 
     @contextmanager
     def environment(self, more: dict[str, str]) -> Iterator[None]:
@@ -117,7 +117,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ReleaseM
 
 @pytest.fixture
 def namespace(server: ApiServer, store: tuple[Path, list[ReleaseManifest]], tmp_path: Path) -> Namespace:
-    """An empty namespace with a gateway, in which the operator has exactly the documented rights."""
+    """An empty namespace with a gateway."""
+    return make_namespace(server, store[0], tmp_path)
+
+
+def make_namespace(server: ApiServer, store: Path, folder: Path) -> Namespace:
+    """A namespace with a gateway, in which the operator and the viewer have exactly the documented rights."""
     name = f"rollout-{next(_numbers)}-{os.getpid()}"
     server.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     gateway = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "gateway"}}
@@ -126,7 +131,7 @@ def namespace(server: ApiServer, store: tuple[Path, list[ReleaseManifest]], tmp_
     for user, rules in (("operator", (*LOOK, *CHANGE, rest)), ("viewer", LOOK)):
         granted = [{"apiGroups": [r.group], "resources": [r.resource], "verbs": list(r.verbs)} for r in rules]
         _bind(server, name, user, granted)
-    return Namespace(server, name, store[0], tmp_path)
+    return Namespace(server, name, store, folder)
 
 
 def _bind(server: ApiServer, namespace: str, user: str, rules: list[dict[str, list[str]]]) -> None:

@@ -37,7 +37,9 @@ def test_the_life_of_a_release(namespace: Namespace, cast: Cast, store: Stored) 
     assert started.out.endswith(f"done: {old} 80 %, {new} 20 %\n")
     assert namespace.release("status").code == 0
     assert namespace.release("canary", new, "--percent", "50").code == 0
-    assert namespace.release("promote").out.endswith(f"remove {old}\n{_removed(store[1][0], store[1][1])}done: {new} 100 %\n")
+    promoted = namespace.release("promote").out
+    assert promoted.endswith(f"   - {_entry(store[1][1])}done: {new} 100 %\n")
+    assert f"revision: remove {old}\n releases:\n-  - {_entry(store[1][0])}" in promoted
     assert namespace.release("rollback").out.endswith(f"done: {old} 100 %\n")
     assert [text.split(": ", 1)[1] for text in namespace.revisions()[1:]] == [
         f"start {new}",
@@ -56,12 +58,9 @@ def test_the_life_of_a_release(namespace: Namespace, cast: Cast, store: Stored) 
         assert {name for name, _ in shares_then} <= releases_then
 
 
-def _removed(gone: ReleaseManifest, kept: ReleaseManifest) -> str:
-    one, other = (
-        f"{{name: {release.release}, members: {{{', '.join(f'{k}: {v}' for k, v in sorted(release.members.items()))}}}}}\n"
-        for release in (gone, kept)
-    )
-    return f" releases:\n-  - {one}   - {other}"
+def _entry(release: ReleaseManifest) -> str:
+    members = ", ".join(f"{kind}: {version}" for kind, version in sorted(release.members.items()))
+    return f"{{name: {release.release}, members: {{{members}}}}}\n"
 
 
 def test_an_aborted_canary_leaves_what_was_there(namespace: Namespace, cast: Cast, store: Stored) -> None:
@@ -82,14 +81,10 @@ def test_a_promotion_killed_after_any_revision_is_completed_by_the_same_command(
     namespace.install(store[1][0])
     assert namespace.release("canary", new, "--percent", "20").code == 0
     made = len(namespace.revisions())
-    cast.gateway_awake = revisions == 0  # without it the second wait holds
-    if revisions == 2:
-        cast.gateway_awake = True
-    promotion = namespace.begin("promote", "--settle", "3")
+    promotion = namespace.begin("promote", "--settle", "1")
     wait_until(lambda: len(namespace.revisions()) >= made + revisions, "the revision is made")
     promotion.send_signal(signal.SIGKILL)
     promotion.communicate()
-    cast.gateway_awake = True
     _until_free(namespace)
     again = namespace.release("promote")
     assert again.code == 0, again.err
@@ -225,7 +220,9 @@ def test_a_revision_that_the_cluster_refused_is_made_again(namespace: Namespace,
     (broken / "templates").mkdir(parents=True)
     for file in ("Chart.yaml", "values.yaml", "templates/all.yaml"):
         (broken / file).write_text((CHART / file).read_text())
-    (broken / "templates" / "refused.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: Not_A_Name}\n")
+    (broken / "templates" / "refused.yaml").write_text(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: Not_A_Name}\n"
+    )
     refused = namespace.release("canary", new, "--percent", "20", WAVECAST_CHART=str(broken))
     assert refused.code == 1
     assert "error: helm upgrade: UPGRADE FAILED" in refused.err
