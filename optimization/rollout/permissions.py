@@ -38,6 +38,9 @@ LOOK_WITHOUT_HELM = tuple(rule for rule in LOOK if rule.resource != "secrets")
 CHANGE = (
     Rule("", "secrets", ("create", "update", "patch", "delete"), "helm records each revision"),
     Rule(SERVING, "inferenceservices", _HELM, "releases start and end"),
+    Rule(SERVING, "servingruntimes", _HELM, "a release may bring another kind of member"),
+    Rule("", "services", _HELM, "each member has one"),
+    Rule("policy", "poddisruptionbudgets", _HELM, "each release and member has one"),
     Rule(GATEWAY, "httproutes", ("get", "patch", "update"), "the split changes"),
     Rule(GATEWAY, "grpcroutes", ("get", "patch", "update"), "the split changes"),
 )

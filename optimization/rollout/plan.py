@@ -77,6 +77,11 @@ def plan(now: Rollout, command: Command) -> list[Step]:
     InvalidInput
         If the command makes no sense now, saying which would.
     """
+    if not now.traffic.stable:
+        raise InvalidInput(
+            "nothing is stable yet; the first release comes with 'helm upgrade': write it into the values 'releases' "
+            "and 'traffic.stable'"
+        )
     match command:
         case Canary():
             return list(_canary(now, command))

@@ -45,6 +45,8 @@ def shares(route: Json) -> dict[str, float]:
 
 def split_problem(routes: list[Json], traffic: Traffic) -> str | None:
     """Why requests are not split as ``traffic`` says; ``None`` if they are."""
+    if not traffic.stable:
+        return None
     if not routes:
         return "the chart release has no HTTPRoute"
     wanted = {traffic.stable: 100 - traffic.percent, traffic.canary: traffic.percent}

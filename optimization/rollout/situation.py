@@ -15,6 +15,7 @@ from optimization.rollout.observe import Observer
 from optimization.rollout.permissions import CHANGE, LOOK, LOOK_WITHOUT_HELM, check_permissions, rules_of_chart
 from optimization.rollout.preflight import Installed, check_cluster, check_gateway, read_installed
 from optimization.rollout.state import Rollout
+from optimization.rollout.values import read_values
 from predictors.core.errors import InvalidInput
 
 
@@ -117,12 +118,13 @@ def open_situation(settings: ChangeSettings) -> Situation:
         return open_target(settings.name, settings.namespace, settings.context, change=changes)
     if not settings.dry_run and settings.output is None:
         raise InvalidInput("--values is where to start from for --output values or --dry-run")
-    values = _read_values(Path(settings.values_file))
-    rollout = Rollout.of(values)
+    values = _read_file(Path(settings.values_file))
+    computed = read_values(values).model_dump(mode="json", by_alias=True)
     namespace = settings.namespace or context_namespace(settings.context)
     cluster = Cluster(namespace, settings.context)
     check_cluster(cluster, LOOK_WITHOUT_HELM)
-    return Situation(namespace, Observer(cluster, settings.name), None, None, values, values, rollout)
+    rollout = Rollout.of(computed)
+    return Situation(namespace, Observer(cluster, settings.name), None, None, values, computed, rollout)
 
 
 def store_uri(values: Mapping[str, Any], named: str | None) -> str:
@@ -139,7 +141,7 @@ def store_uri(values: Mapping[str, Any], named: str | None) -> str:
     return str(uri)
 
 
-def _read_values(file: Path) -> dict[str, Any]:
+def _read_file(file: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(file.read_text())
     except FileNotFoundError as missing:

@@ -18,6 +18,7 @@ import httpx
 
 KINDS = {
     "serving.kserve.io/v1beta1": ["InferenceService"],
+    "serving.kserve.io/v1alpha1": ["ServingRuntime"],
     "gateway.networking.k8s.io/v1": ["HTTPRoute", "GRPCRoute", "Gateway"],
 }
 """Custom resources as far as the API server must know them: any content, and a status of its own."""
@@ -114,13 +115,12 @@ def running(folder: Path) -> Iterator[ApiServer]:
 def define(server: ApiServer, *group_versions: str) -> None:
     """Make custom resources known that are not known yet."""
     known = server.request("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
-    groups = {one["spec"]["group"] for one in known}
+    names = {one["spec"]["names"]["kind"] for one in known}
     for group_version in group_versions or KINDS:
-        if group_version.split("/")[0] in groups:
-            continue
-        kinds = KINDS[group_version]
         group, version = group_version.split("/")
-        for kind in kinds:
+        for kind in KINDS[group_version]:
+            if kind in names:
+                continue
             plural = f"{kind.lower()}s"
             schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
             one = {"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}

@@ -21,10 +21,12 @@ from cast import Cast
 from command_line import Ended, begin, wavecast
 from small_release import publish_release
 
-from optimization.rollout.permissions import CHANGE, LOOK, Rule
+from optimization.rollout.permissions import LOOK
 from predictors.core.artifact import ReleaseManifest
 
-CHART = Path(__file__).parent / "chart"
+CHART = Path(__file__).parents[2] / "helm" / "wavecast"
+STORE_URI = "s3://models/wavecast"
+"""Where pods would read; nobody does here, and the commands are told another place of the same content."""
 _numbers = itertools.count()
 
 
@@ -66,7 +68,9 @@ class Namespace:
         """Variables that lead to the cluster, to helm and to the chart."""
         kubeconfig = str(self.server.kubeconfig(self.user, self.name))
         before = dict(os.environ)
-        os.environ.update({"KUBECONFIG": kubeconfig, "HELM": str(find_helm()), "WAVECAST_CHART": str(CHART), **more})
+        os.environ.update(
+            {"KUBECONFIG": kubeconfig, "HELM": str(find_helm()), "WAVECAST_STORE": str(self.store), **more}
+        )
         try:
             yield
         finally:
@@ -83,13 +87,19 @@ class Namespace:
         command = [str(find_helm()), *arguments, "--namespace", self.name, "--kubeconfig", kubeconfig]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
-    def install(self, *releases: ReleaseManifest) -> None:
-        """Install the chart with these releases, the first one stable."""
-        values = {
-            "store": {"uri": str(self.store)},
+    def install(self, *releases: ReleaseManifest, percent: int = 0) -> None:
+        """Install the chart with these releases, the first one stable, the second a canary if it has a share."""
+        operator = {"kind": "User", "name": "operator", "apiGroup": "rbac.authorization.k8s.io"}
+        values: dict[str, Any] = {
+            "store": {"uri": STORE_URI, "credentials": {"existingSecret": "store"}},
+            "gateway": {"name": "gateway", "hostnames": ["wavecast.example.com"]},
+            "auth": {"insecure": True},
+            "rollout": {"subjects": [operator]},
             "releases": [{"name": one.release, "members": one.members} for one in releases],
             "traffic": {"stable": releases[0].release},
         }
+        if percent:
+            values["traffic"] |= {"canary": releases[1].release, "percent": percent}
         file = self.folder / "values.json"
         file.write_text(json.dumps(values))
         self.helm("install", "wavecast", str(CHART), "--values", str(file))
@@ -122,15 +132,15 @@ def namespace(server: ApiServer, store: tuple[Path, list[ReleaseManifest]], tmp_
 
 
 def make_namespace(server: ApiServer, store: Path, folder: Path) -> Namespace:
-    """A namespace with a gateway, in which the operator and the viewer have exactly the documented rights."""
+    """A namespace with a gateway, in which the viewer may look; the operator has the rights that the chart gives."""
     name = f"rollout-{next(_numbers)}-{os.getpid()}"
     server.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     gateway = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "gateway"}}
     server.request("POST", f"/apis/gateway.networking.k8s.io/v1/namespaces/{name}/gateways", {**gateway, "spec": {}})
-    rest = Rule("", "configmaps", ("get", "patch"), "the chart has one")
-    for user, rules in (("operator", (*LOOK, *CHANGE, rest)), ("viewer", LOOK)):
-        granted = [{"apiGroups": [r.group], "resources": [r.resource], "verbs": list(r.verbs)} for r in rules]
-        _bind(server, name, user, granted)
+    secret = {"metadata": {"name": "store"}, "stringData": {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}}
+    server.request("POST", f"/api/v1/namespaces/{name}/secrets", secret)
+    rules = [{"apiGroups": [one.group], "resources": [one.resource], "verbs": list(one.verbs)} for one in LOOK]
+    _bind(server, name, "viewer", rules)
     return Namespace(server, name, store, folder)
 
 

@@ -112,6 +112,7 @@ def test_who_may_nothing_is_told_every_right_that_is_missing(installed: Namespac
 
 
 def test_a_chart_release_that_is_not_there_is_named(namespace: Namespace, cast: Cast) -> None:
+    namespace.user = "admin"
     refused(namespace.release("status", "--name", "other"), 2, "has no chart release 'other'; 'helm install' comes")
 
 
@@ -126,10 +127,10 @@ def test_a_gateway_that_is_missing_is_named(installed: Namespace) -> None:
 def test_a_chart_of_another_version_is_not_mixed_in(installed: Namespace, tmp_path: Path, store: Stored) -> None:
     shutil.copytree(CHART, tmp_path / "chart")
     file = tmp_path / "chart" / "Chart.yaml"
-    file.write_text(file.read_text().replace("0.0.1", "0.0.2"))
+    file.write_text(file.read_text().replace("version: 0.1.0", "version: 0.2.0", 1))
     arguments = ("canary", store[1][1].release, "--percent", "20", "--chart")
     ended = installed.release(*arguments, str(tmp_path / "chart"))
-    refused(ended, 2, "was made with wavecast-0.0.1, and '.*' is wavecast-0.0.2; upgrade it with 'helm upgrade' first")
+    refused(ended, 2, "was made with wavecast-0.1.0, and '.*' is wavecast-0.2.0; upgrade it with 'helm upgrade' first")
     refused(installed.release(*arguments, "none"), 2, "there is no chart at 'none'; name its folder with --chart")
     assert len(installed.revisions()) == 1
 

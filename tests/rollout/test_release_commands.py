@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from cast import Cast
 from command_line import wait_until
-from conftest import CHART, Namespace
+from conftest import CHART, STORE_URI, Namespace
 
 from optimization.rollout.carry_out import carry_out
 from optimization.rollout.cluster import Cluster, ClusterError
@@ -64,11 +65,13 @@ def _entry(release: ReleaseManifest) -> str:
 
 
 def test_an_aborted_canary_leaves_what_was_there(namespace: Namespace, cast: Cast, store: Stored) -> None:
-    namespace.install(store[1][0])
-    before = namespace.values() | {"traffic": {"stable": store[1][0].release, "canary": "", "percent": 0}}
-    assert namespace.release("canary", store[1][1].release, "--percent", "100").code == 0
+    namespace.install(*store[1][:2], percent=100)
+    before = namespace.values()
     assert namespace.release("abort").code == 0
-    assert namespace.values() == before
+    assert namespace.values() == before | {
+        "releases": before["releases"][:1],
+        "traffic": {"stable": store[1][0].release, "canary": "", "percent": 0},
+    }
     again = namespace.release("abort")
     assert (again.code, again.out) == (0, f"done: {store[1][0].release} 100 %; nothing was left to do\n")
 
@@ -78,8 +81,7 @@ def test_a_promotion_killed_after_any_revision_is_completed_by_the_same_command(
     namespace: Namespace, cast: Cast, store: Stored, revisions: int
 ) -> None:
     old, new = (one.release for one in store[1][:2])
-    namespace.install(store[1][0])
-    assert namespace.release("canary", new, "--percent", "20").code == 0
+    namespace.install(*store[1][:2], percent=20)
     made = len(namespace.revisions())
     promotion = namespace.begin("promote", "--settle", "1")
     wait_until(lambda: len(namespace.revisions()) >= made + revisions, "the revision is made")
@@ -98,10 +100,9 @@ def test_a_promotion_killed_after_any_revision_is_completed_by_the_same_command(
 def test_a_rollback_cut_off_after_its_shift_is_completed_and_not_turned_round(
     namespace: Namespace, cast: Cast, store: Stored
 ) -> None:
-    old, new = (one.release for one in store[1][:2])
-    namespace.install(store[1][0])
-    for arguments in (["canary", new, "--percent", "20"], ["promote"]):
-        assert namespace.release(*arguments).code == 0
+    old = store[1][0].release
+    namespace.install(*store[1][:2], percent=20)
+    assert namespace.release("promote").code == 0
     made = len(namespace.revisions())
     cast.gateway_awake = False
     rollback = namespace.begin("rollback")
@@ -148,7 +149,7 @@ def test_a_release_that_does_not_become_ready_gets_no_traffic_and_is_named(
         (old, "stable", True),
         (new, "idle", False),
     ]
-    assert as_json["releases"][0]["parts"][0]["uri"].endswith(f"/models/lstm/{store[1][0].members['lstm']}/")
+    assert as_json["releases"][0]["parts"][0]["uri"] == f"{STORE_URI}/models/lstm/{store[1][0].members['lstm']}/"
     assert namespace.release("abort").code == 0
     assert namespace.release("status").code == 0
 
@@ -157,8 +158,7 @@ def test_list_and_show_say_what_the_cluster_does_with_each_release(
     namespace: Namespace, cast: Cast, store: Stored
 ) -> None:
     old, new, third = (one.release for one in store[1])
-    namespace.install(store[1][0])
-    assert namespace.release("canary", new, "--percent", "20").code == 0
+    namespace.install(*store[1][:2], percent=20)
     namespace.user = "viewer"
     listed = json.loads(namespace.release("list", "--json").out)["releases"]
     assert [(one["release"], one["role"], one["share"]) for one in listed] == [
@@ -192,7 +192,7 @@ def test_for_gitops_each_call_prints_the_values_of_the_next_revision_and_changes
     assert [one["traffic"].get("canary") for one in values] == ["", new, new]
     assert [[one["name"] for one in each["releases"]] for each in values] == [[old, new]] * 3
     assert values[2] == values[1]  # nothing was left to do
-    assert values[0]["store"] == {"uri": str(store[0])}
+    assert values[0]["store"]["uri"] == STORE_URI
     assert len(namespace.revisions()) == 4
 
 
@@ -217,9 +217,7 @@ def test_a_revision_that_the_cluster_refused_is_made_again(namespace: Namespace,
     new = store[1][1].release
     namespace.install(store[1][0])
     broken = namespace.folder / "chart"
-    (broken / "templates").mkdir(parents=True)
-    for file in ("Chart.yaml", "values.yaml", "templates/all.yaml"):
-        (broken / file).write_text((CHART / file).read_text())
+    shutil.copytree(CHART, broken)
     (broken / "templates" / "refused.yaml").write_text(
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: Not_A_Name}\n"
     )
@@ -235,12 +233,12 @@ def test_a_revision_of_somebody_else_meanwhile_is_not_undone(namespace: Namespac
     namespace.install(*store[1][:2])
 
     def meanwhile(why: str, diff: str) -> None:
-        namespace.helm("upgrade", "wavecast", str(CHART), "--reuse-values", "--set", "image.tag=2")
+        namespace.helm("upgrade", "wavecast", str(CHART), "--reuse-values", "--set", "router.minMembers=2")
 
     with namespace.environment({}):
         helm, cluster = Helm("wavecast", namespace.name, None), Cluster(namespace.name, None)
         patience = Patience(30.0, 0.0, lambda why: None)
         with pytest.raises(ClusterError, match="got revision 2 .* meanwhile"):
             carry_out(helm, CHART, Observer(cluster, "wavecast"), Abort(), "abort", patience, meanwhile)
-    assert namespace.values()["image"] == {"tag": 2}
+    assert namespace.values()["router"] == {"minMembers": 2}
     assert len(namespace.values()["releases"]) == 2
