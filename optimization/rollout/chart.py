@@ -1,13 +1,14 @@
-"""Where the chart lies: in the installed package, or beside it in a clone."""
+"""Where the chart lies: beside the package in a clone, or where the wheel put it."""
 
 from __future__ import annotations
 
+import sysconfig
 from pathlib import Path
 
 from predictors.core.errors import NotFound
 
-_PACKAGED = Path(__file__).parent / "chart"
 _CLONED = Path(__file__).parents[2] / "helm" / "wavecast"
+_INSTALLED = Path(sysconfig.get_path("data")) / "share" / "wavecast" / "chart"
 
 
 def find_chart(named: str | None) -> Path:
@@ -18,7 +19,7 @@ def find_chart(named: str | None) -> Path:
     NotFound
         If it is not there.
     """
-    places = [Path(named)] if named else [_PACKAGED, _CLONED]
+    places = [Path(named)] if named else [_CLONED, _INSTALLED]
     for place in places:
         if (place / "Chart.yaml").is_file() or place.is_file():
             return place

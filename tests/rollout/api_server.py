@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,11 +34,9 @@ def programs() -> Path | None:
 
 
 def find_helm() -> str | None:
-    """The helm program, on PATH, in HELM or beside the API server."""
-    beside = programs() and str(Path(str(programs())) / "helm")
-    return next(
-        (found for name in (os.environ.get("HELM"), "helm", beside) if name and (found := shutil.which(name))), None
-    )
+    """The helm program: in HELM, on PATH, or where `make` puts it."""
+    names = (os.environ.get("HELM"), "helm", str(Path(sys.executable).with_name("helm")))
+    return next((found for name in names if name and (found := shutil.which(name))), None)
 
 
 @dataclass(frozen=True, slots=True)
