@@ -23,11 +23,11 @@ _MISSING = re.compile(r"\b404\b|NoSuch|No model found|not found|does not exist",
 # What the servers say when they refuse to serve, in the order in which it is looked for.
 _REFUSALS = (
     ("golden mismatch", re.compile(r"golden (replay|window).* differs")),
-    ("wrong spec hash", re.compile(r"feature spec|features of spec|'spec'|\bspec\b.*[0-9a-f]{12}")),
+    ("wrong spec hash", re.compile(r"features? (of )?spec|parameter 'spec'|tensor '(tabular|sequence)' has shape")),
     ("corrupted artifact", re.compile(r"altered|the manifest says|not JSON|half-written|not a readable|can load")),
     ("missing object", re.compile(r"is missing|has no (manifest|release)\.json")),
 )
-_NO_HOPE = ("golden mismatch", "wrong spec hash", "corrupted artifact", "missing object", "wrong credentials")
+_NO_HOPE = ("golden mismatch", "wrong spec hash", "corrupted artifact", "missing object")  # a Secret can be mended meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +116,13 @@ def _refusal(error: str) -> Diagnosis | None:
 
 
 def _of_conditions(service: Service, started: bool) -> Diagnosis:
-    model = (service.resource.get("status") or {}).get("modelStatus") or {}
-    failure = model.get("lastFailureInfo") or {}
+    status = service.resource.get("status") or {}
+    failure = (status.get("modelStatus") or {}).get("lastFailureInfo") or {}
     if failure.get("message") and not started:
         return Diagnosis(str(failure.get("reason", "failed")), _short(failure["message"]))
-    conditions = (service.resource.get("status") or {}).get("conditions") or []
-    for one in conditions:
-        if one["status"] == "False" and one.get("message") and one["type"] != "Ready":
+    for one in status.get("conditions") or []:
+        starting = started and one.get("reason") == "MinimumReplicasUnavailable"
+        if one["status"] == "False" and one.get("message") and one["type"] != "Ready" and not starting:
             return Diagnosis(str(one.get("reason") or one["type"]), _short(one["message"]))
     return Diagnosis("starting", "its pods start" if started else "it has no pods yet")
 

@@ -67,10 +67,11 @@ def condition(resource: Json, kind: str) -> Json:
 
 
 def rolled_out(deployments: list[Json]) -> bool:
-    """Whether every Deployment runs its latest form on all of its replicas, of which there is at least one."""
+    """Whether every Deployment runs its latest form, and no other, on all of its replicas; at least one is there."""
     for one in deployments:
-        status, replicas = one.get("status") or {}, one["spec"].get("replicas", 1)
+        status, wanted = one.get("status") or {}, max(one["spec"].get("replicas", 1), 1)
+        updated = status.get("updatedReplicas", 0)
         seen = status.get("observedGeneration", 0) >= one["metadata"]["generation"]
-        if not seen or min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0)) < max(replicas, 1):
+        if not seen or min(updated, status.get("availableReplicas", 0)) < wanted or status.get("replicas", 0) > updated:
             return False
     return bool(deployments)

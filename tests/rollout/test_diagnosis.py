@@ -132,13 +132,15 @@ def test_what_is_being_removed_is_not_ready_whatever_it_says() -> None:
 
 
 def test_a_deployment_counts_only_in_its_latest_form_on_all_replicas() -> None:
-    def deployment(observed: int, updated: int, available: int, replicas: int = 2) -> Json:
+    def deployment(observed: int, updated: int, available: int, replicas: int = 2, all_of_them: int = 2) -> Json:
         status = {"observedGeneration": observed, "updatedReplicas": updated, "availableReplicas": available}
+        status["replicas"] = all_of_them
         return {"metadata": {"generation": 3}, "spec": {"replicas": replicas}, "status": status}
 
     assert rolled_out([deployment(3, 2, 2)])
     assert not rolled_out([deployment(2, 2, 2)])
     assert not rolled_out([deployment(3, 1, 2)])
     assert not rolled_out([deployment(3, 2, 1)])
+    assert not rolled_out([deployment(3, 2, 2, all_of_them=3)])  # the old pod is the one that answers
     assert not rolled_out([deployment(3, 0, 0, replicas=0)])
     assert not rolled_out([])
