@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCH_VENV := .wavecast/bench-venv
+REGISTRY ?= localhost
+TAG ?= $(shell git describe --always --dirty --tags)
+COMPONENTS := xgboost lstm transformer wavelet router optimization
 HELM ?= $(BIN)/helm
 CHART := helm/wavecast
 CHART_APIS := $(addprefix --api-versions ,serving.kserve.io/v1beta1/InferenceService \
@@ -11,7 +14,7 @@ CHART_APIS := $(addprefix --api-versions ,serving.kserve.io/v1beta1/InferenceSer
 	gateway.networking.k8s.io/v1/GRPCRoute monitoring.coreos.com/v1/PodMonitor)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check generate bench format clean
+.PHONY: help install demo test check generate bench images e2e format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +46,7 @@ check: $(INSTALLED) $(HELM) ## Everything CI checks besides the tests: lint, typ
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/deptry .
+	@$(BIN)/hadolint predictors/Dockerfile
 	@for values in $(CHART)/ci/*-values.yaml; do \
 		$(HELM) lint --strict --quiet $(CHART) --values $$values 2>&1 | grep -v 'funcMap fail' || true; \
 		$(HELM) lint --strict --quiet $(CHART) --values $$values >/dev/null 2>&1 || exit 1; \
@@ -67,6 +71,9 @@ $(BENCH_VENV)/.installed:
 	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 		mlserver==1.7.1 'uvloop<0.22' "$$($(BIN)/python -m pip freeze | grep ^onnxruntime==)"
 	@touch $@
+
+images: ## Build the images REGISTRY/wavecast-*:TAG with buildah, docker or podman
+	@predictors/images.sh $(REGISTRY) $(TAG) $(COMPONENTS)
 
 format: $(INSTALLED) ## Format the code and apply safe fixes
 	@$(BIN)/ruff check --fix .
