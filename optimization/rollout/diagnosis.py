@@ -27,7 +27,8 @@ _REFUSALS = (
     ("corrupted artifact", re.compile(r"altered|the manifest says|not JSON|half-written|not a readable|can load")),
     ("missing object", re.compile(r"is missing|has no (manifest|release)\.json")),
 )
-_NO_HOPE = ("golden mismatch", "wrong spec hash", "corrupted artifact", "missing object")  # a Secret can be mended meanwhile
+# A Secret, by contrast, can be mended while one waits.
+_NO_HOPE = ("golden mismatch", "wrong spec hash", "corrupted artifact", "missing object")
 
 
 @dataclass(frozen=True, slots=True)

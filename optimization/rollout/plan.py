@@ -108,6 +108,8 @@ def _canary(now: Rollout, command: Canary) -> Iterator[Step]:
         now = now.with_release(command.release)
         yield Revise(now, f"start {name}")
     yield AwaitReady(name)
+    if command.percent < 100:
+        yield from _await_idle_stable(now)
     yield from _shift(now, Traffic(traffic.stable, name, command.percent))
 
 
@@ -147,10 +149,16 @@ def _abort(now: Rollout) -> Iterator[Step]:
 
 def _leave_alone(now: Rollout, name: str) -> Iterator[Step]:
     """All traffic to one release, then nothing but it."""
-    if name == now.traffic.stable and now.traffic.percent == 100:
-        yield AwaitReady(name)  # it gets nothing now, so it may have failed unseen
+    if name == now.traffic.stable:
+        yield from _await_idle_stable(now)
     yield from _shift(now, Traffic(name))
     yield from _remove_idle(now.with_traffic(Traffic(name)))
+
+
+def _await_idle_stable(now: Rollout) -> Iterator[Step]:
+    """Stable gets nothing beside a canary that gets all, so it may have failed unseen."""
+    if now.traffic.percent == 100:
+        yield AwaitReady(now.traffic.stable)
 
 
 def _shift(now: Rollout, traffic: Traffic, why: str = "") -> Iterator[Step]:

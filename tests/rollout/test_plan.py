@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterator
+from itertools import combinations, pairwise, product
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from optimization.rollout.plan import (
     Abort,
@@ -27,22 +26,29 @@ NAMES = tuple(f"{letter * 12}" for letter in "abcd")
 RELEASES = {name: RunningRelease(name, {"lstm": name, "xgboost": name}) for name in NAMES}
 
 
-@st.composite
-def rollouts(draw: st.DrawFn) -> Rollout:
+PERCENTS = (0, 20, 50, 100)
+"""The planner asks of a share only whether it is nothing, all, or another than before."""
+
+
+def all_states() -> Iterator[Rollout]:
     """Any state: a stable release, perhaps a canary, perhaps others that an interrupted command left."""
-    names = draw(st.permutations(NAMES).flatmap(lambda order: st.integers(1, 4).map(lambda n: tuple(order[:n]))))
-    stable = draw(st.sampled_from(names))
-    canary = draw(st.sampled_from(["", *(name for name in names if name != stable)]))
-    percent = draw(st.integers(0, 100)) if canary else 0
-    return Rollout(tuple(RELEASES[name] for name in names), Traffic(stable, canary, percent))
+    for names in (some for count in range(1, 5) for some in combinations(NAMES, count)):
+        running = tuple(RELEASES[name] for name in names)
+        for stable in names:
+            yield Rollout(running, Traffic(stable))
+            for canary, percent in product(names, PERCENTS):
+                if canary != stable:
+                    yield Rollout(running, Traffic(stable, canary, percent))
 
 
-commands: st.SearchStrategy[Command] = st.one_of(
-    st.builds(Canary, st.sampled_from(list(RELEASES.values())), st.integers(-5, 105)),
-    st.builds(Promote, st.sampled_from(NAMES)),
-    st.builds(Rollback, st.sampled_from(list(RELEASES.values()))),
-    st.just(Abort()),
+STATES = tuple(all_states())
+COMMANDS: tuple[Command, ...] = (
+    *(Canary(release, percent) for release in RELEASES.values() for percent in PERCENTS),
+    *(Promote(name) for name in NAMES),
+    *(Rollback(release) for release in RELEASES.values()),
+    Abort(),
 )
+every_command = pytest.mark.parametrize("command", COMMANDS, ids=str)
 
 
 def planned(now: Rollout, command: Command) -> list[Step]:
@@ -61,86 +67,94 @@ def states(now: Rollout, steps: list[Step]) -> list[Rollout]:
     return found
 
 
-@given(rollouts(), commands)
-def test_a_revision_changes_releases_or_traffic_and_never_both(now: Rollout, command: Command) -> None:
-    for before, after in pairwise(states(now, planned(now, command))):
-        assert before.releases == after.releases or before.traffic == after.traffic
-    revisions = [step for step in planned(now, command) if isinstance(step, Revise)]
-    assert all(before != after.to for before, after in zip([now, *(r.to for r in revisions)], revisions, strict=False))
+@every_command
+def test_a_revision_changes_releases_or_traffic_and_never_both(command: Command) -> None:
+    for now in STATES:
+        for before, after in pairwise(states(now, planned(now, command))):
+            assert before.releases == after.releases or before.traffic == after.traffic
+        revisions = [step for step in planned(now, command) if isinstance(step, Revise)]
+        assert all(
+            before != after.to for before, after in zip([now, *(r.to for r in revisions)], revisions, strict=False)
+        )
 
 
-@given(rollouts(), commands)
-def test_a_release_gets_traffic_only_when_it_runs_and_was_waited_for(now: Rollout, command: Command) -> None:
-    ready = {name for name in now.routed if name == now.traffic.stable or now.traffic.percent > 0}
-    if now.traffic.percent == 100:
-        ready.discard(now.traffic.stable)
-    for step in planned(now, command):
-        match step:
-            case AwaitReady(release):
-                assert release in now.names
-                ready.add(release)
-            case Revise(to):
-                served = {to.traffic.canary} if to.traffic.percent else set()
-                served |= {to.traffic.stable} if to.traffic.percent < 100 else set()
-                assert served <= ready
-                assert set(to.routed) <= set(to.names)
-                now = to
-            case AwaitTraffic(traffic):
-                assert traffic == now.traffic
+@every_command
+def test_a_release_gets_traffic_only_when_it_runs_and_was_waited_for(command: Command) -> None:
+    for now in STATES:
+        ready = {name for name in now.routed if name == now.traffic.stable or now.traffic.percent > 0}
+        if now.traffic.percent == 100:
+            ready.discard(now.traffic.stable)
+        for step in planned(now, command):
+            match step:
+                case AwaitReady(release):
+                    assert release in now.names
+                    ready.add(release)
+                case Revise(to):
+                    served = {to.traffic.canary} if to.traffic.percent else set()
+                    served |= {to.traffic.stable} if to.traffic.percent < 100 else set()
+                    assert served <= ready
+                    assert set(to.routed) <= set(to.names)
+                    now = to
+                case AwaitTraffic(traffic):
+                    assert traffic == now.traffic
 
 
-@given(rollouts(), commands)
-def test_what_is_removed_got_no_traffic_and_the_gateway_was_waited_for(now: Rollout, command: Command) -> None:
-    followed = False
-    for step in planned(now, command):
-        if isinstance(step, AwaitTraffic):
-            followed = True
-        if isinstance(step, Revise):
-            removed = set(now.names) - set(step.to.names)
-            assert not removed & set(now.routed)
-            assert followed or not removed
-            followed = followed and step.to.traffic == now.traffic
-            now = step.to
+@every_command
+def test_what_is_removed_got_no_traffic_and_the_gateway_was_waited_for(command: Command) -> None:
+    for now in STATES:
+        followed = False
+        for step in planned(now, command):
+            if isinstance(step, AwaitTraffic):
+                followed = True
+            if isinstance(step, Revise):
+                removed = set(now.names) - set(step.to.names)
+                assert not removed & set(now.routed)
+                assert followed or not removed
+                followed = followed and step.to.traffic == now.traffic
+                now = step.to
 
 
-@given(rollouts(), commands)
-def test_percents_stay_in_range_and_a_canary_is_another_release_than_stable(now: Rollout, command: Command) -> None:
-    for state in states(now, planned(now, command)):
-        assert 0 <= state.traffic.percent <= 100
-        assert state.traffic.canary != state.traffic.stable
-        assert state.traffic.canary or state.traffic.percent == 0
-        assert len(set(state.names)) == len(state.names)
+@every_command
+def test_percents_stay_in_range_and_a_canary_is_another_release_than_stable(command: Command) -> None:
+    for now in STATES:
+        for state in states(now, planned(now, command)):
+            assert 0 <= state.traffic.percent <= 100
+            assert state.traffic.canary != state.traffic.stable
+            assert state.traffic.canary or state.traffic.percent == 0
+            assert len(set(state.names)) == len(state.names)
 
 
-@given(rollouts(), commands)
-def test_cut_off_after_any_step_the_same_command_ends_where_it_would_have_ended(now: Rollout, command: Command) -> None:
-    steps = planned(now, command)
-    end = states(now, steps)[-1]
-    for middle in states(now, steps):
-        if steps:
-            assert states(middle, plan(middle, command))[-1] == end
-
-
-@given(rollouts(), commands)
-def test_what_is_done_already_is_not_done_again(now: Rollout, command: Command) -> None:
-    steps = planned(now, command)
-    end = states(now, steps)[-1]
-    if steps:
-        assert not [step for step in plan(end, command) if isinstance(step, Revise)]
-
-
-@given(rollouts())
-def test_promote_and_rollback_and_abort_end_with_one_release_that_has_all_traffic(now: Rollout) -> None:
-    for command in (
-        Promote(now.traffic.canary or now.traffic.stable),
-        *(Rollback(RELEASES[name]) for name in NAMES),
-        Abort(),
-    ):
+@every_command
+def test_cut_off_after_any_step_the_same_command_ends_where_it_would_have_ended(command: Command) -> None:
+    for now in STATES:
         steps = planned(now, command)
+        end = states(now, steps)[-1]
+        for middle in states(now, steps):
+            if steps:
+                assert states(middle, plan(middle, command))[-1] == end
+
+
+@every_command
+def test_what_is_done_already_is_not_done_again(command: Command) -> None:
+    for now in STATES:
+        steps = planned(now, command)
+        end = states(now, steps)[-1]
         if steps:
-            end = states(now, steps)[-1]
-            assert end.names == (end.traffic.stable,)
-            assert end.traffic == Traffic(end.traffic.stable)
+            assert not [step for step in plan(end, command) if isinstance(step, Revise)]
+
+
+def test_promote_and_rollback_and_abort_end_with_one_release_that_has_all_traffic() -> None:
+    for now in STATES:
+        for command in (
+            Promote(now.traffic.canary or now.traffic.stable),
+            *(Rollback(RELEASES[name]) for name in NAMES),
+            Abort(),
+        ):
+            steps = planned(now, command)
+            if steps:
+                end = states(now, steps)[-1]
+                assert end.names == (end.traffic.stable,)
+                assert end.traffic == Traffic(end.traffic.stable)
 
 
 A, B, C = (RELEASES[name] for name in NAMES[:3])
