@@ -12,7 +12,7 @@ import pytest
 import yaml
 from cast import Cast
 from command_line import wait_until
-from conftest import CHART, STORE_URI, Namespace
+from namespaces import CHART, STORE_URI, Namespace
 
 from optimization.rollout.carry_out import carry_out
 from optimization.rollout.cluster import Cluster, ClusterError
