@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,11 +89,9 @@ class Helm:
         HelmError
             If helm or the cluster refuses it.
         """
-        with tempfile.NamedTemporaryFile("w", prefix="wavecast-values-", suffix=".json") as file:
-            json.dump(values, file)  # JSON is YAML
-            file.flush()
-            flags = ["--reset-values", "--values", file.name, "--description", description]
-            self._run("upgrade", self.name, str(chart), *flags, *self._target)
+        flags = ["--reset-values", "--values", "-", "--description", description]
+        # JSON is YAML; through a pipe, because values may hold credentials and a file outlives a killed command.
+        self._run("upgrade", self.name, str(chart), *flags, *self._target, stdin=json.dumps(values))
 
     def chart_of(self, chart: Path) -> str:
         """Name and version of a chart in a folder or archive, as in wavecast-0.1.0.
@@ -113,10 +110,11 @@ class Helm:
     def _json(self, *arguments: str) -> Any:
         return json.loads(self._run(*arguments, "--output", "json"))
 
-    def _run(self, *arguments: str) -> str:
+    def _run(self, *arguments: str, stdin: str = "") -> str:
         try:
             ended = subprocess.run(  # noqa: S603 - the user's own helm, no shell
                 [self._program, *arguments],
+                input=stdin,
                 capture_output=True,
                 text=True,
                 check=False,
