@@ -89,6 +89,8 @@ class Job(Section):
     """For annualised figures."""
     seed: int = Field(default=0, ge=0)
     """Of everything random."""
+    keep_passing: bool = True
+    """Leave a step of compression out that a gate refuses, and go on; otherwise it ends the job with exit code 3."""
     resources: Resources = resources(("1", "2Gi"), ("2", "4Gi"))
     """Of one pod."""
     scratch: str = "4Gi"

@@ -87,9 +87,9 @@ podFailurePolicy:
       onExitCodes: {containerName: job, operator: In, values: [2, 3]}
 {{- end -}}
 
-{{/* From bars to a release in the store, or exit code 3 from the gate that refuses it; $recipes are arguments. */}}
+{{/* (values of the job) From bars to a release in the store, or exit code 3 from a gate; recipes are arguments. */}}
 {{- define "wavecast.makeRelease" -}}
 wavecast train --data "$DATA" --proxy "$PROXY" --bars-per-year "$BARS_PER_YEAR" --seed "$SEED" --run runs/new "$@"
-wavecast compress --run runs/new --data "$DATA"
+wavecast compress --run runs/new --data "$DATA"{{ if .keepPassing }} --keep-passing{{ end }}
 wavecast publish --run runs/new-compressed
 {{- end -}}
