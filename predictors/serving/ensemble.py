@@ -9,10 +9,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from predictors.core.artifact import ReleaseManifest
-from predictors.core.errors import WavecastError
+from predictors.core.errors import InvalidInput, WavecastError
 from predictors.core.features import FeatureBlock
 from predictors.core.forecast import Forecast
 from predictors.members.onnx_member import OUTPUT
@@ -32,6 +33,7 @@ from predictors.wavelet.spec import FeatureSpec
 MODEL = "wavecast"
 _READY_TIMEOUT_S = 0.5
 """Less than the wavelet's process waits for the router's answer to the same question."""
+_log = structlog.get_logger()
 
 
 class Ensemble:
@@ -121,7 +123,8 @@ class RouterModel(V2Model):
         full_until = time.monotonic() + self._members_wait_s
 
         async def possible() -> bool:
-            return await self._are_ready(len(self._peers) if time.monotonic() < full_until else self._min_members)
+            wanted = len(self._peers) if time.monotonic() < full_until else self._min_members
+            return await self._are_ready(wanted) and await self._fit()
 
         await replay_when_possible(self._forecast, self._golden, self._release, possible)
         self.ready = True
@@ -142,6 +145,24 @@ class RouterModel(V2Model):
             if wanted <= 0:
                 return True
         return False
+
+    async def _fit(self) -> bool:
+        """Whether no member refuses the features of this release; one that does never takes part."""
+        refusals = await asyncio.gather(*map(self._refusal, self._peers))
+        for kind, refusal in zip(self._peers, refusals, strict=True):
+            if refusal is not None:
+                _log.warning("waiting for members", reason=f"{kind} {self._release.members[kind]}: {refusal}")
+        return not any(refusals)
+
+    async def _refusal(self, kind: str) -> str | None:
+        try:
+            async with asyncio.timeout(_READY_TIMEOUT_S):
+                await self._probe(kind)
+        except InvalidInput as wrong:
+            return str(wrong)
+        except (WavecastError, TimeoutError):
+            return None  # an absent member may come, and a wrong answer is the golden replay's matter
+        return None
 
     async def predict(self, payload: Request, headers: Mapping[str, str] | None = None) -> Response:
         """Answer feature blocks with the tensors of `forecast_outputs`."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,13 @@ import grpc
 import httpx
 import numpy as np
 import pytest
+from graph_parts import START_S, Part
 from numpy.typing import NDArray
 from running_server import Published, Served
 from small_release import SPEC
 from v2_requests import call, grpc_message, post, tensor
 
+from predictors.core.artifact import MemberManifest
 from predictors.wavelet.features import compute_features
 
 
@@ -99,6 +103,48 @@ def test_without_its_router_the_wavelet_process_is_alive_but_not_ready(
         with pytest.raises(grpc.RpcError) as unavailable:
             call(wavelet, grpc_message(windows[:1]))
         assert unavailable.value.code().name == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize("spec", [SPEC.hash, "f" * 64])
+def test_a_router_is_not_ready_with_a_member_of_other_features(published: Published, tmp_path: Path, spec: str) -> None:
+    """Not even degraded: the release was put together wrongly."""
+    folder = tmp_path / "lstm"
+    shutil.copytree(_artifact(published, "lstm"), folder)
+    manifest = MemberManifest.from_json((folder / "manifest.json").read_bytes(), "lstm")
+    manifest = replace(manifest, spec_hash=spec, version="")
+    manifest = replace(manifest, version=manifest.content_version())
+    (folder / "manifest.json").write_bytes(manifest.to_json())
+    release = replace(published.manifest, members=published.manifest.members | {"lstm": manifest.version}, release="")
+    release = replace(release, release=release.content_version())
+    shutil.copytree(published.store / "releases" / published.manifest.release, tmp_path / "release")
+    (tmp_path / "release" / "release.json").write_bytes(release.to_json())
+
+    lstm = Part("predictors.members.lstm", ("--model-dir", str(folder)), tmp_path / "lstm.log")
+    xgboost = Part(
+        "predictors.members.xgboost", ("--model-dir", _artifact(published, "xgboost")), tmp_path / "xgboost.log"
+    )
+    addresses = f"lstm={lstm.address},xgboost={xgboost.address},transformer=127.0.0.1:{_free_port()}"
+    flags = ("--model-dir", str(tmp_path / "release"), "--members", addresses, "--members-wait-s", "0")
+    router = Part("predictors.router", flags, tmp_path / "router.log")
+    try:
+        for part in (lstm, xgboost):
+            part.start()
+        lstm.wait_ready("lstm")
+        xgboost.wait_ready("xgboost")
+        router.start()
+        if spec == SPEC.hash:
+            router.wait_ready("wavecast")
+            return
+        reason = f"lstm {manifest.version}: parameter 'spec' is '{SPEC.hash}'; model 'lstm' reads features of spec"
+        give_up = time.monotonic() + START_S
+        while reason not in router.log.read_text():
+            assert time.monotonic() < give_up, router.log.read_text()
+            time.sleep(0.1)
+        assert httpx.get(f"{router.served.http}/v2/models/wavecast/ready").status_code == 503
+    finally:
+        for part in (lstm, xgboost, router):
+            if part.process is not None:
+                part.kill()
 
 
 @pytest.mark.parametrize(
