@@ -75,11 +75,12 @@ TARGETS = (
 
 
 def endpoints(at: Mapping[str, Addresses], forecast: Question, member: Question) -> list[Endpoint]:
-    """All that is compared, each with its question."""
+    """All that is compared of the servers that run, each with its question."""
     return [
         endpoint_of(at, server, transport, question)
         for group, question in ((GRAPH, forecast), (SINGLE, member))
         for server, transports in group.items()
+        if server in at
         for transport in transports
     ]
 
@@ -90,7 +91,9 @@ def endpoint_of(at: Mapping[str, Addresses], server: str, transport: Transport, 
     return Endpoint(server, transport, address, question)
 
 
-def measure_rounds(compared: Sequence[Endpoint], generators: Generators, cpu_s: Callable[[], float]) -> list[Row]:
+def measure_rounds(
+    compared: Sequence[Endpoint], generators: Generators, cpu_s: Callable[[], float], rounds: int = ROUNDS
+) -> list[Row]:
     """Rounds in which every endpoint has its turn, in another order each time; the first warms up and is dropped.
 
     Parameters
@@ -104,7 +107,7 @@ def measure_rounds(compared: Sequence[Endpoint], generators: Generators, cpu_s: 
     """
     rows: list[Row] = []
     guesses: dict[tuple[str, int], float] = {}
-    for number in range(ROUNDS + 1):
+    for number in range(rounds + 1):
         order = random.Random(number).sample(compared, len(compared))
         for connections, seconds in CONNECTIONS.items():
             for endpoint in order:
@@ -117,7 +120,7 @@ def measure_rounds(compared: Sequence[Endpoint], generators: Generators, cpu_s: 
                     cpu_ms = 1e3 * (cpu_s() - before) / sample.requests
                     place = {"round": number, "connections": connections, "endpoint": endpoint.name}
                     rows.append({**place, **asdict(sample), "cpu_ms": cpu_ms})
-        print(f"round {number} of {ROUNDS} done", flush=True)
+        print(f"round {number} of {rounds} done", flush=True)
     return rows
 
 

@@ -58,16 +58,20 @@ class Servers:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._probes: dict[str, str] = {}
 
-    def start(self) -> dict[str, Addresses]:
-        """Start everything and wait until all are ready; addresses by the name of the server."""
-        found = {
-            "wavecast processes": self._wavecast("processes"),
-            "wavecast embedded": self._wavecast("embedded"),
-            "wavecast member": self._our_member(),
-            **self._kserve(),
-            "FastAPI": self._fastapi(),
-            "MLServer member": self._mlserver_member(),
-        }
+    def start(self, *names: str) -> dict[str, Addresses]:
+        """Start those named (all, if none is) and wait until they are ready; addresses by the name of the server."""
+        found: dict[str, Addresses] = {}
+        for server, launch in {
+            "wavecast processes": lambda: self._wavecast("processes"),
+            "wavecast embedded": lambda: self._wavecast("embedded"),
+            "wavecast member": self._our_member,
+            "FastAPI": self._fastapi,
+            "MLServer member": self._mlserver_member,
+        }.items():
+            if not names or server in names:
+                found[server] = launch()
+        if not names or any(name.startswith("KServe") for name in names):
+            found |= self._kserve()
         deadline = time.monotonic() + _START_S
         for name, url in self._probes.items():
             while not _answers(url):
