@@ -9,7 +9,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from predictors.core.errors import NotReady, WavecastError
+from predictors.core.errors import WavecastError
 from predictors.core.features import FeatureBlock
 from predictors.router.fanout import Ask, BreakerOpen
 
@@ -67,41 +67,51 @@ class Breaker:
         self._ask, self._probe, self._show = ask, probe, show
         self._limit, self._patience_s, self._pause_s = failures, patience_s, pause_s
         self._failures = 0
-        self._waiting: set[asyncio.Timeout] = set()
+        self._asked: dict[asyncio.Future[NDArray[np.float64]], float] = {}
+        """What waits for an answer, the oldest first, and since when (loop time, seconds)."""
+        self._look: asyncio.TimerHandle | None = None
         self._watch: asyncio.Task[None] | None = None
         show("closed")
 
-    async def __call__(self, block: FeatureBlock, timeout_s: float) -> NDArray[np.float64]:
+    def __call__(self, block: FeatureBlock, timeout_s: float) -> asyncio.Future[NDArray[np.float64]]:
         """Ask the member.
 
-        Raises
-        ------
-        BreakerOpen
-            If it is open.
-        NotReady
-            If it opens meanwhile.
-        WavecastError
-            As the member fails.
+        Returns
+        -------
+        Its answer; cancelled if the breaker opens meanwhile, and failed with `BreakerOpen` if it is open.
         """
+        loop = asyncio.get_running_loop()
         if self.open:
-            raise BreakerOpen("its circuit breaker is open")
-        slow = asyncio.get_running_loop().call_later(self._patience_s, self._suspect)
-        try:
-            async with asyncio.timeout(None) as patience:
-                self._waiting.add(patience)
-                answer = await self._ask(block, timeout_s)
-        except TimeoutError:
-            raise NotReady("it stopped answering and its circuit breaker opened") from None
-        except BaseException:
-            self._failures += 1
-            if self._failures >= self._limit:
-                self._suspect()
-            raise
-        finally:
-            slow.cancel()
-            self._waiting.discard(patience)
-        self._failures = 0
+            refused: asyncio.Future[NDArray[np.float64]] = loop.create_future()
+            refused.set_exception(BreakerOpen("its circuit breaker is open"))
+            return refused
+        answer = asyncio.ensure_future(self._ask(block, timeout_s))
+        self._asked[answer] = loop.time()
+        answer.add_done_callback(self._answered)
+        if self._look is None:
+            self._look = loop.call_later(self._patience_s, self._look_for_slow)
         return answer
+
+    def _answered(self, answer: asyncio.Future[NDArray[np.float64]]) -> None:
+        del self._asked[answer]
+        if not answer.cancelled() and answer.exception() is None:
+            self._failures = 0
+            return
+        self._failures += 1
+        if self._failures >= self._limit:
+            self._suspect()
+
+    def _look_for_slow(self) -> None:
+        """One timer for all that is asked: set again for the oldest that has not been answered."""
+        self._look = None
+        if not self._asked:
+            return
+        loop = asyncio.get_running_loop()
+        left = next(iter(self._asked.values())) + self._patience_s - loop.time()
+        if left <= 0.0:
+            self._suspect()
+            left = self._patience_s
+        self._look = loop.call_later(left, self._look_for_slow)
 
     def _suspect(self) -> None:
         if self._watch is None:
@@ -112,8 +122,8 @@ class Breaker:
             if not self.open:
                 self.open = True
                 _log.warning("breaker opened", member=self.kind, reason=wrong)
-                for patience in self._waiting:
-                    patience.reschedule(0.0)
+                for answer in self._asked:
+                    answer.cancel()
             self._show("open")
             await asyncio.sleep(self._pause_s)
             self._show("half_open")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import numpy as np
 import structlog
@@ -17,6 +18,9 @@ from predictors.serving.metrics import METRICS
 Ask = Callable[[FeatureBlock, float], Awaitable[NDArray[np.float64]]]
 """Features and a budget in seconds in, float64 (B, H) log-variances out."""
 
+AskNow = Callable[[FeatureBlock], NDArray[np.float64]]
+"""The same at once."""
+
 MEMBERS_SHARE = 0.9
 """Of the time left that the members get; the rest is for combining and for the way back."""
 
@@ -25,6 +29,56 @@ _log = structlog.get_logger()
 
 class BreakerOpen(NotReady):
     """The member was not asked, because its breaker is open."""
+
+
+class _Tally:
+    """How the members did in one request."""
+
+    __slots__ = ("answers", "failed", "late", "shape", "skipped")
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        self.answers: dict[str, NDArray[np.float64]] = {}
+        self.failed: dict[str, str] = {}
+        self.late: set[str] = set()
+        self.skipped: set[str] = set()
+
+    def take(self, kind: str, result: Callable[[], NDArray[np.float64]]) -> None:
+        """Note the result of a member, or why it has none."""
+        try:
+            self.answers[kind] = check_answer(result(), self.shape)
+        except DeadlineExceeded:
+            self.is_late(kind)
+        except BreakerOpen as wrong:
+            self.skipped.add(kind)
+            self.failed[kind] = str(wrong)
+        except WavecastError as wrong:
+            self.failed[kind] = str(wrong)
+        except asyncio.CancelledError:  # by its breaker: who waits for the request itself is not waiting here
+            self.failed[kind] = "it stopped answering and its circuit breaker opened"
+        except Exception as wrong:  # noqa: BLE001 - one broken member must not break the others
+            _log.exception("member broke", member=kind, exc_info=wrong)
+            self.failed[kind] = "internal error"
+
+    def is_late(self, kind: str) -> None:
+        self.late.add(kind)
+        self.failed[kind] = "late"
+
+    def conclude(self, min_members: int) -> dict[str, NDArray[np.float64]]:
+        """The answers, if they are enough."""
+        for kind in self.answers:
+            METRICS.member(kind, "ok")
+        if not self.failed:
+            return self.answers
+        for kind in self.failed:
+            METRICS.member(kind, "late" if kind in self.late else "skipped" if kind in self.skipped else "failed")
+        reasons = "; ".join(f"{kind}: {reason}" for kind, reason in sorted(self.failed.items()))
+        _log.warning("members left out", reasons=reasons)
+        good = len(self.answers)
+        if good >= min_members:
+            return self.answers
+        message = f"{good} of {good + len(self.failed)} members answered, {min_members} needed ({reasons})"
+        raise DeadlineExceeded(message) if good + len(self.late) >= min_members else NotReady(message)
 
 
 async def fan_out(
@@ -55,41 +109,36 @@ async def fan_out(
     budget = MEMBERS_SHARE * (deadline - time.monotonic())
     if budget <= 0:
         raise DeadlineExceeded("the deadline passed before the members were asked")
-    tasks = {kind: asyncio.ensure_future(ask(block, budget)) for kind, ask in asks.items()}
+    asked = {kind: asyncio.ensure_future(ask(block, budget)) for kind, ask in asks.items()}
     try:
-        await asyncio.wait(tasks.values(), timeout=budget)
+        await asyncio.wait(asked.values(), timeout=budget)
     finally:
-        late = {kind for kind, task in tasks.items() if not task.done()}
+        late = [kind for kind, answer in asked.items() if not answer.done()]
         for kind in late:
-            tasks[kind].cancel()
-    answers: dict[str, NDArray[np.float64]] = {}
-    failed: dict[str, str] = dict.fromkeys(late, "late")
-    skipped: set[str] = set()
-    for kind in tasks.keys() - late:
-        try:
-            answers[kind] = check_answer(tasks[kind].result(), shape)
-        except DeadlineExceeded:
-            late.add(kind)
-            failed[kind] = "late"
-        except BreakerOpen as wrong:
-            skipped.add(kind)
-            failed[kind] = str(wrong)
-        except WavecastError as wrong:
-            failed[kind] = str(wrong)
-        except Exception as wrong:  # noqa: BLE001 - one broken member must not break the others
-            _log.exception("member broke", member=kind, exc_info=wrong)
-            failed[kind] = "internal error"
-    for kind in tasks:
-        outcome = "ok" if kind in answers else "late" if kind in late else "skipped" if kind in skipped else "failed"
-        METRICS.member(kind, outcome)
-    if not failed:
-        return answers
-    reasons = "; ".join(f"{kind}: {reason}" for kind, reason in sorted(failed.items()))
-    _log.warning("members left out", reasons=reasons)
-    if len(answers) >= min_members:
-        return answers
-    message = f"{len(answers)} of {len(asks)} members answered, {min_members} needed ({reasons})"
-    raise DeadlineExceeded(message) if len(answers) + len(late) >= min_members else NotReady(message)
+            asked[kind].cancel()
+    tally = _Tally(shape)
+    for kind, answer in asked.items():
+        if kind in late:
+            tally.is_late(kind)
+        else:
+            tally.take(kind, answer.result)
+    return tally.conclude(min_members)
+
+
+def ask_all_now(
+    asks: Mapping[str, AskNow], block: FeatureBlock, shape: tuple[int, int], min_members: int
+) -> dict[str, NDArray[np.float64]]:
+    """The same of members in this process, one after the other, for a batch so small that nothing is gained by threads.
+
+    Raises
+    ------
+    NotReady
+        If too many failed.
+    """
+    tally = _Tally(shape)
+    for kind, ask in asks.items():
+        tally.take(kind, partial(ask, block))
+    return tally.conclude(min_members)
 
 
 def check_answer(answer: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:

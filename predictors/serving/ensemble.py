@@ -19,11 +19,12 @@ from predictors.core.forecast import Forecast
 from predictors.members.onnx_member import OUTPUT
 from predictors.router.breaker import Breaker
 from predictors.router.combine import combine
-from predictors.router.fanout import Ask, check_answer, fan_out
+from predictors.router.fanout import Ask, AskNow, ask_all_now, check_answer, fan_out
 from predictors.serving.metrics import METRICS
 from predictors.serving.model import V2Model, check_spec
 from predictors.serving.peer import Peer
 from predictors.serving.replay import replay_when_possible
+from predictors.serving.rest_message import Message, encode_request
 from predictors.serving.settings import RouterSettings
 from predictors.serving.tensors import Request, Response, Scalar, TensorSpec
 from predictors.serving.trace import current_trace
@@ -39,10 +40,17 @@ _log = structlog.get_logger()
 class Ensemble:
     """Features in, forecast out, whichever way the members are reached."""
 
-    def __init__(self, release: ReleaseManifest, asks: Mapping[str, Ask], min_members: int) -> None:
+    def __init__(
+        self,
+        release: ReleaseManifest,
+        asks: Mapping[str, Ask],
+        min_members: int,
+        asks_now: Mapping[str, AskNow] | None = None,
+    ) -> None:
         self._release = release
         self._asks = asks
         self._min_members = min_members
+        self._asks_now = asks_now or {}
 
     async def __call__(self, block: FeatureBlock, deadline: float) -> Response:
         """Forecast B windows before ``deadline`` (`time.monotonic` seconds).
@@ -54,6 +62,19 @@ class Ensemble:
         """
         shape = (len(block.tabular), len(self._release.horizons))
         answers = await fan_out(self._asks, block, shape, deadline, self._min_members)
+        current_trace().mark("members")
+        return to_response(combine(answers, self._release), self._release)
+
+    def now(self, block: FeatureBlock) -> Response:
+        """The same at once, where the members are in this process and the batch is small.
+
+        Raises
+        ------
+        NotReady
+            If fewer than the demanded members answered.
+        """
+        shape = (len(block.tabular), len(self._release.horizons))
+        answers = ask_all_now(self._asks_now, block, shape, self._min_members)
         current_trace().mark("members")
         return to_response(combine(answers, self._release), self._release)
 
@@ -110,6 +131,7 @@ class RouterModel(V2Model):
             )
             for kind in peers
         }
+        self._last_message: tuple[FeatureBlock, float, Message] | None = None
         self._ensemble = Ensemble(release, self.breakers, settings.min_members)
 
     async def warm_up(self) -> None:
@@ -164,19 +186,30 @@ class RouterModel(V2Model):
             return None  # an absent member may come, and a wrong answer is the golden replay's matter
         return None
 
-    async def predict(self, payload: Request, headers: Mapping[str, str] | None = None) -> Response:
+    async def respond(self, request: Request, deadline: float) -> Response:
         """Answer feature blocks with the tensors of `forecast_outputs`."""
-        check_spec(payload.parameters, self._spec.hash, self.name)
-        tabular, sequence = payload.tensors["tabular"], payload.tensors["sequence"]
+        check_spec(request.parameters, self._spec.hash, self.name)
+        tabular, sequence = request.tensors["tabular"], request.tensors["sequence"]
         block = FeatureBlock(tabular, sequence, self._spec.hash, np.zeros(len(tabular), np.int64))
-        return await self._ensemble(block, payload.deadline)
+        return await self._ensemble(block, deadline)
 
     async def _forecast(self, bars: NDArray[np.float64]) -> Response:
         return await self._ensemble(compute_features(bars, self._spec), time.monotonic() + self._timeout_s)
 
-    async def _ask(self, kind: str, block: FeatureBlock, timeout_s: float) -> NDArray[np.float64]:
+    def _ask(self, kind: str, block: FeatureBlock, timeout_s: float) -> asyncio.Future[NDArray[np.float64]]:
         version = self._release.members[kind]
-        response = await self._peers[kind].infer(kind, blocks(block), {"spec": block.spec_hash}, timeout_s, version)
+        return self._peers[kind].infer(
+            kind, version, self._message(block, timeout_s), timeout_s, partial(self._read, block)
+        )
+
+    def _message(self, block: FeatureBlock, timeout_s: float) -> Message:
+        """What all members are asked; it is encoded once."""
+        known = self._last_message
+        if known is None or known[0] is not block or known[1] != timeout_s:
+            self._last_message = known = block, timeout_s, encode_message(block, timeout_s)
+        return known[2]
+
+    def _read(self, block: FeatureBlock, response: Response) -> NDArray[np.float64]:
         spec = response.parameters.get("spec")
         if spec != block.spec_hash:
             raise WavecastError(f"answered from features of spec {spec!r}; expected '{block.spec_hash}'")
@@ -204,14 +237,19 @@ class RouterModel(V2Model):
 async def ask_router(peer: Peer, release: str, block: FeatureBlock, deadline: float) -> Response:
     """Forecast by the router's process, which must be of the same release."""
     left = deadline - time.monotonic()
-    response = await peer.infer(MODEL, blocks(block), {"spec": block.spec_hash}, left, release)
+    response = await peer.infer(MODEL, release, encode_message(block, left), left, _whole)
     current_trace().mark("members")
     return response
 
 
-def blocks(block: FeatureBlock) -> dict[str, NDArray[np.float32]]:
-    """The feature tensors of a request."""
-    return {"tabular": block.tabular, "sequence": block.sequence}
+def encode_message(block: FeatureBlock, timeout_s: float) -> Message:
+    """Features as a V2 request with binary tensors, and the time that is left for it."""
+    parameters: dict[str, Scalar] = {"spec": block.spec_hash, "timeout": max(1, int(1e6 * timeout_s))}
+    return encode_request({"tabular": block.tabular, "sequence": block.sequence}, parameters)
+
+
+def _whole(response: Response) -> Response:
+    return response
 
 
 def forecast_outputs(release: ReleaseManifest) -> tuple[TensorSpec, ...]:

@@ -30,6 +30,9 @@ from predictors.wavelet.spec import FeatureSpec
 Forecaster = Callable[[FeatureBlock, float], Awaitable[Response]]
 """Features and a deadline (`time.monotonic` seconds) in, forecast out."""
 
+ForecasterNow = Callable[[FeatureBlock], Response]
+"""The same without waiting."""
+
 
 class WavecastModel(V2Model):
     """Validates bars, computes their features and has them forecast."""
@@ -46,6 +49,7 @@ class WavecastModel(V2Model):
         worker: Worker,
         router: Peer | None = None,
         cache: ResponseCache | None = None,
+        forecaster_now: ForecasterNow | None = None,
     ) -> None:
         """Declare the model of a release.
 
@@ -61,6 +65,8 @@ class WavecastModel(V2Model):
             Where the forecaster is another process: it, so that readiness depends on it.
         cache
             Where answers are kept, if they are; that of the process, for all its releases.
+        forecaster_now
+            From features to a forecast at once, where the members are in this process.
         """
         super().__init__(MODEL, settings.timeout_s)
         self.version = release.release
@@ -89,6 +95,8 @@ class WavecastModel(V2Model):
         self._worker = worker
         self._router = router
         self._cache = cache
+        self._forecaster_now = forecaster_now
+        self.immediate = forecaster_now is not None
 
     def load(self) -> bool:
         """Replay the release's golden windows through the members of this process, end to end.
@@ -119,22 +127,39 @@ class WavecastModel(V2Model):
         """Whether the golden replay passed and the router, if there is one, is ready."""
         return bool(self.ready) and (self._router is None or await self._router.ready(MODEL, self.version))
 
-    async def predict(self, payload: Request, headers: Mapping[str, str] | None = None) -> Response:
+    async def respond(self, request: Request, deadline: float) -> Response:
         """Answer ``bars`` float64 (B, T, 5) with the tensors of `forecast_outputs`."""
-        window = OhlcvWindow(payload.tensors["bars"], payload.tensors.get("timestamps"))
+        window = OhlcvWindow(request.tensors["bars"], request.tensors.get("timestamps"))
         recent, key = await self._worker.run(len(window.bars), partial(self._check, window))
-        max_age_s = payload.parameters.get("max_age_s")
-        if max_age_s is not None:
-            _check_age(window.timestamps, max_age_s)
+        _check_age(window.timestamps, request.parameters.get("max_age_s"))
+        response = self._kept(key)
+        if response is None:
+            response = self._keep(key, await self._compute(recent, deadline))
+        return _with_origin(response, window.timestamps)
+
+    def respond_now(self, request: Request) -> Response | None:
+        """The same for a batch that is small enough, where the members are in this process."""
+        window = OhlcvWindow(request.tensors["bars"], request.tensors.get("timestamps"))
+        if self._forecaster_now is None or len(window.bars) > self._worker.inline_rows:
+            return None
+        recent, key = self._check(window)
+        _check_age(window.timestamps, request.parameters.get("max_age_s"))
+        response = self._kept(key)
+        if response is None:
+            block = compute_features(recent, self._spec)
+            current_trace().mark("features")
+            response = self._keep(key, self._forecaster_now(block))
+        return _with_origin(response, window.timestamps)
+
+    def _kept(self, key: Key | None) -> Response | None:
         response = None if key is None or self._cache is None else self._cache.get(key)
         current_trace().cached = response is not None
-        if response is None:
-            response = await self._compute(recent, payload.deadline)
-            if key is not None and self._cache is not None:
-                self._cache.put(key, response)
-        if window.timestamps is None:
-            return response
-        return Response(response.tensors, {**response.parameters, "origin": int(window.timestamps[:, -1].max())})
+        return response
+
+    def _keep(self, key: Key | None, response: Response) -> Response:
+        if key is not None and self._cache is not None:
+            self._cache.put(key, response)
+        return response
 
     async def _forecast(self, bars: NDArray[np.float64]) -> Response:
         recent, _ = self._check(OhlcvWindow(bars))
@@ -152,7 +177,15 @@ class WavecastModel(V2Model):
         return await self._forecaster(block, deadline)
 
 
+def _with_origin(response: Response, timestamps: NDArray[np.int64] | None) -> Response:
+    if timestamps is None:
+        return response
+    return Response(response.tensors, {**response.parameters, "origin": int(timestamps[:, -1].max())})
+
+
 def _check_age(timestamps: NDArray[np.int64] | None, max_age_s: object) -> None:
+    if max_age_s is None:
+        return
     if isinstance(max_age_s, bool) or not isinstance(max_age_s, int | float) or max_age_s <= 0:
         raise InvalidInput(f"parameter 'max_age_s' is {max_age_s!r}; expected a positive number of seconds")
     if timestamps is None:

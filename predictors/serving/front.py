@@ -1,37 +1,29 @@
-"""What every REST request meets before the routes: CORS, keys and limits; and how errors are answered."""
+"""What every REST request meets before the routes: CORS, keys and limits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import orjson
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from predictors.core.errors import Overloaded, RateLimited, Unauthenticated, WavecastError
+from predictors.core.errors import WavecastError
 from predictors.serving.guard import Guard, access_of_path
 from predictors.serving.intake import Intake
-from predictors.serving.message import told
-from predictors.serving.metrics import METRICS
+from predictors.serving.reply import Reply, error_reply
 from predictors.serving.rest_codec import HEADER_LENGTH
+
+
+def to_response(reply: Reply) -> Response:
+    """A reply as Starlette sends it."""
+    return Response(reply.body, reply.status, dict(reply.headers), reply.media_type)
 
 
 def error_response(wrong: WavecastError) -> Response:
     """The JSON answer to a request that failed; refusals are counted."""
-    METRICS.refused(wrong)
-    headers = {}
-    if isinstance(wrong, RateLimited | Overloaded):
-        headers["retry-after"] = str(retry_after(wrong))
-    elif isinstance(wrong, Unauthenticated):
-        headers["www-authenticate"] = "Bearer"
-    return Response(orjson.dumps({"error": told(wrong)}), wrong.http_status, headers, "application/json")
-
-
-def retry_after(wrong: RateLimited | Overloaded) -> int:
-    """Whole seconds to wait, at least one (RFC 9110, section 10.2.3)."""
-    return max(1, int(-(-wrong.retry_after_s // 1)))
+    return to_response(error_reply(wrong))
 
 
 def front(app: ASGIApp, intake: Intake, cors_origins: Sequence[str]) -> ASGIApp:

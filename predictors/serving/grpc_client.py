@@ -13,14 +13,27 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from numpy.typing import NDArray
 
-from predictors.core.errors import Forbidden, RateLimited, Unauthenticated, WavecastError
+from predictors.core.errors import (
+    DeadlineExceeded,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    NotReady,
+    RateLimited,
+    TooLarge,
+    Unauthenticated,
+    WavecastError,
+)
 from predictors.serving.grpc_codec import encode_request, read_parameters
-from predictors.serving.peer import to_error
 from predictors.serving.tensors import DTYPES, Response, Scalar
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 _RETRY_AFTER_S = 1.0
+_ERRORS: dict[str, type[WavecastError]] = {
+    error.grpc_code: error
+    for error in (DeadlineExceeded, Forbidden, InvalidInput, NotFound, NotReady, TooLarge, Unauthenticated)
+}
 _ANY_SIZE = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
 
 
@@ -129,15 +142,12 @@ def decode_bytes(content: bytes) -> Response:
 
 
 def _to_error(wrong: Any) -> WavecastError:
-    """As `to_error`, with what only clients meet: keys and limits."""
+    """The error of the tree that a gRPC status stands for."""
     code, details = wrong.code().name, wrong.details() or wrong.code().name
     if code == RateLimited.grpc_code:
         after = dict(wrong.trailing_metadata() or ()).get("retry-after", "")
         return RateLimited(details, float(after) if after.isdigit() else _RETRY_AFTER_S)
-    for error in (Unauthenticated, Forbidden):
-        if code == error.grpc_code:
-            return error(details)
-    return to_error(wrong)
+    return _ERRORS.get(code, WavecastError)(details)
 
 
 def _typed(message: Any, tensors: Mapping[str, NDArray[Any]]) -> Any:

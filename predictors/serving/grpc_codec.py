@@ -85,15 +85,6 @@ def encode_request(
     return message
 
 
-def decode_response(message: Any) -> Response:
-    """The tensors and parameters of a ``ModelInferResponse`` with raw contents."""
-    tensors = {
-        entry.name: np.frombuffer(raw, DTYPES[entry.datatype]).reshape(tuple(entry.shape))
-        for entry, raw in zip(message.outputs, message.raw_output_contents, strict=True)
-    }
-    return Response(tensors, read_parameters(message.parameters))
-
-
 def read_parameters(parameters: Any) -> dict[str, Scalar]:
     """Parameters of a message as Python scalars; an unset value is an empty text."""
     return {

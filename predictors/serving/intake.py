@@ -58,7 +58,7 @@ class Intake:
         )
 
     def inference(self, protocol: str, model: str) -> Inference:
-        """The account of one inference, a context manager; ``model`` must be loaded, or ``unknown``."""
+        """The account of one inference, which begins now; ``model`` must be loaded, or ``unknown``."""
         return Inference(self._log, protocol, model)
 
     def enter_grpc(self, method: str, context: Any) -> AbstractContextManager[None]:
@@ -84,7 +84,10 @@ class Intake:
 
 
 class Inference:
-    """One inference; what is known of it when the block ends is counted and logged."""
+    """One inference from its beginning; what is known of it when it ends is counted and logged.
+
+    As a context manager it ends with the block, and with the error that leaves it.
+    """
 
     __slots__ = ("_log", "_model", "_protocol", "_started", "answer", "arrived", "request", "trace")
 
@@ -94,23 +97,26 @@ class Inference:
         """`time.monotonic` seconds; deadlines count from here."""
         self.request: Request | None = None
         self.answer: Response | None = None
-
-    def __enter__(self) -> Inference:
         METRICS.in_flight += 1
         self._started = time.perf_counter()
         self.trace: Trace = begin_trace()
-        return self
 
     def decoded(self, request: Request) -> None:
         """Note the request, once it is known."""
         self.request = request
         self.trace.mark("decode")
 
-    def __exit__(self, kind: object, wrong: BaseException | None, traceback: object) -> None:
+    def end(self, outcome: Response | Exception | None) -> None:
+        """Count and log it: the answer, or why there is none; ``None`` if nobody waits for it any more."""
         METRICS.in_flight -= 1
-        outcome = wrong if isinstance(wrong, Exception) else self.answer
         took = time.perf_counter() - self._started
         self._log.add(self._protocol, self._model, self.trace, took, self.request, outcome)
+
+    def __enter__(self) -> Inference:
+        return self
+
+    def __exit__(self, kind: object, wrong: BaseException | None, traceback: object) -> None:
+        self.end(wrong if isinstance(wrong, Exception) else self.answer)
 
 
 def _width(settings: PublicSettings) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -26,6 +25,7 @@ class MemberModel(V2Model):
     """One verified member artifact."""
 
     request_parameters = ("spec", "timeout")
+    immediate = True
 
     def __init__(
         self, kind: str, reads: tuple[str, ...], artifact: Member, settings: ServerSettings, worker: Worker
@@ -88,20 +88,39 @@ class MemberModel(V2Model):
         self.ready = True
         return True
 
-    async def predict(self, payload: Request, headers: Mapping[str, str] | None = None) -> Response:
+    async def respond(self, request: Request, deadline: float) -> Response:
         """Answer ``tabular`` float32 (B, F) and ``sequence`` float32 (B, S, C) with ``log_variance`` float64 (B, H).
 
         The response parameter ``spec`` says of which features the answer is, so that it is not averaged with others.
         """
-        check_spec(payload.parameters, self._artifact.manifest.spec_hash, self.name)
-        answer = await self._run(payload.tensors["tabular"], payload.tensors["sequence"])
-        return Response({OUTPUT: answer}, {"spec": self._artifact.manifest.spec_hash})
+        del deadline
+        tabular, sequence = self._features(request)
+        return self._response(await self._run(tabular, sequence))
+
+    def respond_now(self, request: Request) -> Response | None:
+        """The same for a batch that is small enough."""
+        tabular, sequence = self._features(request)
+        if len(tabular) > self._worker.inline_rows:
+            return None
+        return self._response(self._member.log_variance(tabular, sequence))
+
+    def ask_now(self, block: FeatureBlock) -> NDArray[np.float64]:
+        """The log-variances for the ensemble of the same process."""
+        check_spec({"spec": block.spec_hash}, self._artifact.manifest.spec_hash, self.name)
+        return self._member.log_variance(block.tabular, block.sequence)
 
     async def ask(self, block: FeatureBlock, timeout_s: float) -> NDArray[np.float64]:
-        """The same for the ensemble of the same process, which bounds the time itself."""
+        """The same for a large batch; the ensemble bounds the time itself."""
         del timeout_s
         check_spec({"spec": block.spec_hash}, self._artifact.manifest.spec_hash, self.name)
         return await self._run(block.tabular, block.sequence)
+
+    def _features(self, request: Request) -> tuple[NDArray[Any], NDArray[Any]]:
+        check_spec(request.parameters, self._artifact.manifest.spec_hash, self.name)
+        return request.tensors["tabular"], request.tensors["sequence"]
+
+    def _response(self, answer: NDArray[np.float64]) -> Response:
+        return Response({OUTPUT: answer}, {"spec": self._artifact.manifest.spec_hash})
 
     async def _run(self, tabular: NDArray[Any], sequence: NDArray[Any]) -> NDArray[np.float64]:
         return await self._worker.run(len(tabular), partial(self._member.log_variance, tabular, sequence))

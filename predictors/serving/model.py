@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from kserve import Model
@@ -22,7 +21,7 @@ SERIES_LENGTH = 128
 class V2Model(Model):  # type: ignore[misc]  # kserve ships no types
     """Base of the servers' models.
 
-    A subclass declares its tensors, verifies its files in `load` and answers in `predict`; it sets
+    A subclass declares its tensors, verifies its files in `load` and answers in `respond`; it sets
     ``ready`` only after its golden windows were replayed.
 
     Attributes
@@ -34,6 +33,8 @@ class V2Model(Model):  # type: ignore[misc]  # kserve ships no types
     request_parameters
         Names of those that a request may have; another one is refused, because a misspelt
         ``max_age_s`` must not pass for none.
+    immediate
+        Whether `respond_now` answers small requests.
     members
         Versions of the members of a release, by kind.
     """
@@ -44,6 +45,7 @@ class V2Model(Model):  # type: ignore[misc]  # kserve ships no types
     outputs: tuple[TensorSpec, ...]
     facts: Mapping[str, Scalar]
     request_parameters: tuple[str, ...]
+    immediate = False
 
     def __init__(self, name: str, timeout_s: float) -> None:
         super().__init__(name)
@@ -66,8 +68,17 @@ class V2Model(Model):  # type: ignore[misc]  # kserve ships no types
         return [_described(spec) for spec in self.outputs]
 
     async def predict(self, payload: Request, headers: Mapping[str, str] | None = None) -> Response:
-        """Answer a checked request."""
+        """Answer a decoded request, as the SDK wants it."""
+        return await self.answer(payload, time.monotonic())
+
+    async def respond(self, request: Request, deadline: float) -> Response:
+        """Answer a checked request before ``deadline`` (`time.monotonic` seconds)."""
         raise NotImplementedError
+
+    def respond_now(self, request: Request) -> Response | None:
+        """The same without waiting for anything; ``None`` if that is not possible."""
+        del request
+        return None
 
     def metadata(self) -> dict[str, Any]:
         """What a client must know to build a request."""
@@ -104,6 +115,18 @@ class V2Model(Model):  # type: ignore[misc]  # kserve ships no types
         """
         return arrived + self._budget(request.parameters.get("timeout"), transport_s)
 
+    def answer_now(self, request: Request, arrived: float, transport_s: float | None = None) -> Response | None:
+        """As `answer`, if nothing has to be waited for; ``None`` otherwise."""
+        deadline = self._admit(request, arrived, transport_s)
+        started = time.monotonic()
+        if started >= deadline:
+            raise self._late(deadline - arrived)
+        response = self.respond_now(request)
+        if response is not None:
+            self._seconds.observe(time.monotonic() - started)
+            check_answer(response, self.name)
+        return response
+
     async def answer(self, request: Request, arrived: float, transport_s: float | None = None) -> Response:
         """Answer a request within its deadline.
 
@@ -119,25 +142,36 @@ class V2Model(Model):  # type: ignore[misc]  # kserve ships no types
         NotReady, DeadlineExceeded, InvalidInput, WavecastError
             As the V2 codes of the contract.
         """
-        if not self.ready:
-            raise NotReady(f"model '{self.name}' is not ready")
-        self._check_parameters(request.parameters)
-        deadline = self.deadline(request, arrived, transport_s)
+        if self.immediate:
+            response = self.answer_now(request, arrived, transport_s)
+            if response is not None:
+                return response
+        deadline = self._admit(request, arrived, transport_s)
         left = deadline - time.monotonic()
+        if left <= 0:
+            raise self._late(deadline - arrived)
         try:
-            if left <= 0:
-                raise TimeoutError
             with self._seconds.time():
                 async with asyncio.timeout(left):
-                    response = await self.predict(replace(request, deadline=deadline))
+                    response = await self.respond(request, deadline)
         except TimeoutError as late:
-            raise DeadlineExceeded(
-                f"model '{self.name}' did not answer before its deadline of {deadline - arrived:.6g} s"
-            ) from late
+            raise self._late(deadline - arrived) from late
         check_answer(response, self.name)
         return response
 
+    def _admit(self, request: Request, arrived: float, transport_s: float | None) -> float:
+        """The deadline of a request that may be answered."""
+        if not self.ready:
+            raise NotReady(f"model '{self.name}' is not ready")
+        self._check_parameters(request.parameters)
+        return self.deadline(request, arrived, transport_s)
+
+    def _late(self, budget_s: float) -> DeadlineExceeded:
+        return DeadlineExceeded(f"model '{self.name}' did not answer before its deadline of {budget_s:.6g} s")
+
     def _check_parameters(self, parameters: Mapping[str, Scalar]) -> None:
+        if not parameters:
+            return
         unknown = parameters.keys() - {*self.request_parameters, *_WIRE_PARAMETERS}
         if unknown:
             expected = ", ".join(self.request_parameters)

@@ -138,7 +138,7 @@ def _plan(settings: ServeSettings, release: ReleaseManifest, copies: dict[str, P
             **inner,
             "model_dir": copies["release"],
             "min_members": settings.min_members,
-            "members": ",".join(f"{member.name}={_LOOPBACK}:{member.grpc_port}" for member in members),
+            "members": ",".join(f"{member.name}={_LOOPBACK}:{member.http_port}" for member in members),
         },
     )
     wavelet = _Process(
@@ -147,7 +147,7 @@ def _plan(settings: ServeSettings, release: ReleaseManifest, copies: dict[str, P
         {
             **_flags(settings, PublicSettings),
             "model_dir": copies["release"],
-            "predictor_host": f"{_LOOPBACK}:{router.grpc_port}",
+            "predictor_host": f"{_LOOPBACK}:{router.http_port}",
         },
     )
     wavelet.http_port = settings.http_port or wavelet.http_port

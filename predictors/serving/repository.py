@@ -80,9 +80,16 @@ class Repository:
         """
         members = {kind: self._member(kind, artifact) for kind, artifact in release.members.items()}
         asks = {kind: member.ask for kind, member in members.items()}
-        ensemble = Ensemble(release.manifest, asks, self._settings.min_members)
+        asks_now = {kind: member.ask_now for kind, member in members.items()}
+        ensemble = Ensemble(release.manifest, asks, self._settings.min_members, asks_now)
         public = WavecastModel(
-            release.manifest, release.golden, ensemble, self._settings, self._worker, None, self._cache
+            release.manifest,
+            release.golden,
+            ensemble,
+            self._settings,
+            self._worker,
+            cache=self._cache,
+            forecaster_now=ensemble.now,
         )
         public.load()
         self._loaded[public.version] = public

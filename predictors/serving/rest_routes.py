@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 from http import HTTPStatus
 
 import orjson
@@ -30,24 +29,23 @@ from predictors.core.errors import (
     UnsupportedMediaType,
     WavecastError,
 )
-from predictors.serving.front import error_response
-from predictors.serving.intake import WINDOW_BYTES, Intake
+from predictors.serving.front import error_response, to_response
 from predictors.serving.model import V2Model
 from predictors.serving.openapi import describe, render
-from predictors.serving.registry import RELEASE_HEADER, Registry
+from predictors.serving.registry import RELEASE_HEADER
+from predictors.serving.reply import BINARY, JSON
 from predictors.serving.repository_codec import index_request, release_request
-from predictors.serving.rest_codec import HEADER_LENGTH, RestRequest, decode_request, encode_response
-from predictors.serving.work import Worker
+from predictors.serving.rest_codec import HEADER_LENGTH
+from predictors.serving.rest_infer import Call, RestInference
 
-_JSON = "application/json"
-_BINARY = "application/octet-stream"
 _MOST_DIGITS = 18
 _log = structlog.get_logger()
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def add_routes(app: FastAPI, registry: Registry, worker: Worker, intake: Intake, max_bytes: int) -> None:
+def add_routes(app: FastAPI, inference: RestInference) -> None:
     """Give the application its V2 routes, health, metrics and JSON errors."""
+    registry, intake, max_bytes = inference.registry, inference.intake, inference.max_bytes
 
     def find(request: Request) -> V2Model:
         return registry.find(**request.path_params, release=request.headers.get(RELEASE_HEADER))
@@ -84,35 +82,18 @@ def add_routes(app: FastAPI, registry: Registry, worker: Worker, intake: Intake,
         return _json({"name": found.name, "ready": True})
 
     async def infer(request: Request) -> Response:
+        """What the protocol leaves to the application: see `predictors.serving.door`."""
         name = request.path_params["model"]
-        with intake.inference("rest", registry.label(name)) as this:
+        this = intake.inference("rest", registry.label(name))
+        try:
             found = find(request)
             header_length = _check_headers(request, max_bytes)
             body = await _read(request, max_bytes, intake.timeout_s)
-            if header_length is None and _is_binary(request) and body[:1] != b"{":
-                # JSON alone may be called octets, as Triton's client does; anything else must say where it begins.
-                raise InvalidInput("header 'Inference-Header-Content-Length' is missing, and the body is not JSON")
-            decode = partial(decode_request, body, header_length, found.inputs, found.outputs)
-            rows = len(body) // WINDOW_BYTES
-            asked: RestRequest | None = None
-            deadline = this.arrived + intake.timeout_s
-            if intake.is_small(len(body)):  # cheap enough to know its deadline before it waits
-                asked = decode()
-                this.decoded(asked.request)
-                deadline = found.deadline(asked.request, this.arrived)
-            async with intake.turn(len(body), deadline):
-                this.trace.mark("queue")
-                if asked is None:
-                    asked = await worker.run(rows, decode)
-                    this.decoded(asked.request)
-                this.answer = answer = await found.answer(asked.request, this.arrived)
-                this.trace.mark("combine")
-                encode = partial(encode_response, answer, found.outputs, asked, name, found.version)
-                content, length = await worker.run(rows, encode)
-                this.trace.mark("encode")
-            if length is None:
-                return Response(content, media_type=_JSON)
-            return Response(content, media_type=_BINARY, headers={HEADER_LENGTH: str(length)})
+        except BaseException as wrong:
+            this.end(wrong if isinstance(wrong, Exception) else None)
+            raise
+        call = Call(name, found, this, header_length, _is_binary(request))
+        return to_response(inference.at_once(call, body) or await inference.answer(call, body))
 
     async def index(request: Request) -> Response:
         return _json(await registry.index(index_request(await body_of(request))))
@@ -198,9 +179,9 @@ def _check_headers(request: Request, max_bytes: int) -> str | None:
     header_length = headers.get(HEADER_LENGTH)
     if header_length is not None and len(header_length) > _MOST_DIGITS:
         raise InvalidInput(f"header 'Inference-Header-Content-Length' is '{header_length}'; expected a number of bytes")
-    media_type, _, parameters = headers.get("content-type", _JSON).partition(";")
-    if not (media_type.strip().lower() == _JSON or _is_binary(request)):
-        raise UnsupportedMediaType(f"content type '{media_type}' is not understood; send {_JSON} or {_BINARY}")
+    media_type, _, parameters = headers.get("content-type", JSON).partition(";")
+    if not (media_type.strip().lower() == JSON or _is_binary(request)):
+        raise UnsupportedMediaType(f"content type '{media_type}' is not understood; send {JSON} or {BINARY}")
     charset = parameters.strip().lower().removeprefix("charset=").strip('"')
     if charset not in ("", "utf-8"):
         raise UnsupportedMediaType(f"content type parameter '{parameters.strip()}' is not understood; send UTF-8")
@@ -214,7 +195,7 @@ def _check_headers(request: Request, max_bytes: int) -> str | None:
 
 
 def _is_binary(request: Request) -> bool:
-    return request.headers.get("content-type", _JSON).partition(";")[0].strip().lower() == _BINARY
+    return request.headers.get("content-type", JSON).partition(";")[0].strip().lower() == BINARY
 
 
 async def _read(request: Request, max_bytes: int, timeout_s: float) -> bytes:
@@ -233,4 +214,4 @@ async def _read(request: Request, max_bytes: int, timeout_s: float) -> bytes:
 
 
 def _json(content: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, media_type=_JSON)
+    return Response(orjson.dumps(content), status, media_type=JSON)

@@ -15,6 +15,7 @@ import uvicorn
 import uvloop
 from kserve import ModelServer
 from kserve.model_server import app
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from predictors.core.errors import WavecastError
 from predictors.serving.door import door
@@ -23,6 +24,7 @@ from predictors.serving.grpc_servicer import add_service
 from predictors.serving.intake import Intake
 from predictors.serving.logs import configure_logs
 from predictors.serving.registry import Registry
+from predictors.serving.rest_infer import RestInference
 from predictors.serving.rest_routes import add_routes
 from predictors.serving.settings import PublicSettings, ServerSettings
 from predictors.serving.tls import Certificate
@@ -81,10 +83,11 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve ships no types
         listener = self._bind(self.http_port)
         self.http_port = listener.getsockname()[1]
         grpc_server = await self._start_grpc(registry)
-        add_routes(app, registry, self._worker, self._intake, self._settings.max_bytes)
+        inference = RestInference(registry, self._worker, self._intake, self._settings.max_bytes)
+        add_routes(app, inference)
         config = uvicorn.Config(
             front(app, self._intake, self._cors_origins),
-            http=door(None if self._cors_origins else self._intake.small),
+            http=HttpToolsProtocol if self._cors_origins else door(inference),
             loop="none",
             log_config=None,
             access_log=False,

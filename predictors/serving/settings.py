@@ -91,7 +91,7 @@ class RouterSettings(ServerSettings):
     model_dir: Path = Path("/mnt/models")
     """Directory of the release: release.json, golden.npz."""
     members: dict[str, str]
-    """gRPC address of each member by its kind, for example xgboost=127.0.0.1:9001."""
+    """REST address of each member by its kind, for example xgboost=127.0.0.1:9001."""
     min_members: int = Field(1, ge=1)
     """Fewest members whose answers make a forecast."""
     members_wait_s: float = Field(30.0, ge=0)
@@ -112,7 +112,7 @@ class WaveletSettings(PublicSettings):
     model_dir: Path = Path("/mnt/models")
     """Directory of the release: release.json, golden.npz."""
     predictor_host: str
-    """gRPC address of the router, host:port."""
+    """REST address of the router, host:port."""
 
 
 class ServeSettings(PublicSettings):

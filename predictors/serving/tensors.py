@@ -96,15 +96,12 @@ class Request:
         Names of the requested outputs; empty for all of them.
     id
         To be echoed; empty if none.
-    deadline
-        `time.monotonic` seconds when the answer is worth nothing any more.
     """
 
     tensors: Mapping[str, NDArray[Any]]
     parameters: Mapping[str, Scalar] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     id: str = ""
-    deadline: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

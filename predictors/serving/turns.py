@@ -81,6 +81,19 @@ class Turns:
         """
         return _Turn(self, work, deadline)
 
+    def take_now(self) -> bool:
+        """Take a turn for one unit of work if none has to be waited for."""
+        free = self._running < self._width and not self._waiting
+        self._running += free
+        return free
+
+    def leave_soon(self, started: float) -> None:
+        """End a turn of `take_now`, begun at `time.perf_counter`, when the loop has read what else there is.
+
+        So requests that came meanwhile wait their turn, where they are counted.
+        """
+        asyncio.get_running_loop().call_soon(self._leave, 1.0, started)
+
     def refusal(self) -> Overloaded:
         """The error of a request that is refused now."""
         return Overloaded(

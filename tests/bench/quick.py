@@ -1,4 +1,4 @@
-"""A short look at some servers, while working on them: ``python -m bench.quick STORE MLSERVER_VENV ROUNDS [SERVER ...]``.
+"""A short look at some servers: ``python -m bench.quick STORE MLSERVER_VENV ROUNDS [SERVER ...]``.
 
 Nothing is written. The processor time per request is the figure to go by: it hardly depends on what else runs.
 """
@@ -36,11 +36,7 @@ def main(store: Path, mlserver: Path, rounds: int, *names: str) -> None:
     for endpoint in compared:
         alone = [np.median(comparison.series(rows, endpoint.name, 1, m)) for m in ("p50_ms", "p99_ms", "cpu_ms")]
         many = [np.median(comparison.series(rows, endpoint.name, 8, m)) for m in ("rps", "cpu_ms")]
-        print(
-            f"{endpoint.name:28}"
-            + "".join(f"{value:9.3f}" for value in alone)
-            + f"{many[0]:10.0f}{many[1]:9.3f}"
-        )
+        print(f"{endpoint.name:28}" + "".join(f"{value:9.3f}" for value in alone) + f"{many[0]:10.0f}{many[1]:9.3f}")
 
 
 if __name__ == "__main__":
