@@ -48,6 +48,7 @@ class Ensemble:
         asks_now: Mapping[str, AskNow] | None = None,
     ) -> None:
         self._release = release
+        self._facts = release_facts(release)
         self._asks = asks
         self._min_members = min_members
         self._asks_now = asks_now or {}
@@ -63,7 +64,7 @@ class Ensemble:
         shape = (len(block.tabular), len(self._release.horizons))
         answers = await fan_out(self._asks, block, shape, deadline, self._min_members)
         current_trace().mark("members")
-        return to_response(combine(answers, self._release), self._release)
+        return to_response(combine(answers, self._release), self._facts)
 
     def now(self, block: FeatureBlock) -> Response:
         """The same at once, where the members are in this process and the batch is small.
@@ -76,7 +77,7 @@ class Ensemble:
         shape = (len(block.tabular), len(self._release.horizons))
         answers = ask_all_now(self._asks_now, block, shape, self._min_members)
         current_trace().mark("members")
-        return to_response(combine(answers, self._release), self._release)
+        return to_response(combine(answers, self._release), self._facts)
 
 
 class RouterModel(V2Model):
@@ -271,12 +272,12 @@ def release_facts(release: ReleaseManifest) -> dict[str, Scalar]:
     }
 
 
-def to_response(forecast: Forecast, release: ReleaseManifest) -> Response:
-    """A forecast as V2 tensors and parameters."""
+def to_response(forecast: Forecast, facts: Mapping[str, Scalar]) -> Response:
+    """A forecast as V2 tensors and parameters; ``facts`` are those of its release."""
     return Response(
         {"variance": forecast.variance, "log_variance": forecast.log_variance, "quantiles": forecast.quantiles},
         {
-            **release_facts(release),
+            **facts,
             "members": ",".join(f"{kind}:{weight:.6g}" for kind, weight in forecast.members.items()),
             "degraded": forecast.degraded,
         },

@@ -54,6 +54,7 @@ class Intake:
         self._small_bytes = max(settings.inline_rows, 1) * WINDOW_BYTES
         self._log = RequestLog(
             settings.log_sample if settings.log_level in ("debug", "info") else 0.0,
+            settings.log_per_s,
             public is not None and public.log_payload,
         )
 

@@ -29,17 +29,21 @@ _COUNTED_ONLY = (Forbidden, Overloaded, RateLimited, Unauthenticated)
 class RequestLog:
     """Counts inferences, and writes a sample of them to stderr."""
 
-    def __init__(self, sample: float, payload: bool) -> None:
+    def __init__(self, sample: float, per_s: float, payload: bool) -> None:
         """Start the thread.
 
         Parameters
         ----------
         sample
             Share of the good answers that is written.
+        per_s
+            The most of them in a second.
         payload
             Whether with their bars.
         """
         self._sample = sample
+        self._per_flush = per_s * _FLUSH_S
+        self._left = self._per_flush
         self._payload = payload
         self._lines: deque[dict[str, Any]] = deque()
         self._stop = threading.Event()
@@ -79,9 +83,11 @@ class RequestLog:
         else:
             code = "CANCELLED" if outcome is None else "INTERNAL"
         METRICS.answered(protocol, model, code, seconds, trace.stages)
-        if isinstance(outcome, _COUNTED_ONLY) or (
-            code == "OK" and self._sample < 1.0 and random.random() >= self._sample
-        ):
+        if code == "OK":
+            if self._left <= 0.0 or (self._sample < 1.0 and random.random() >= self._sample):
+                return
+            self._left -= 1.0
+        elif isinstance(outcome, _COUNTED_ONLY):
             return
         if len(self._lines) >= _MOST_LINES:
             METRICS.log_lines_lost += 1
@@ -111,6 +117,7 @@ class RequestLog:
         self._flush()
 
     def _flush(self) -> None:
+        self._left = min(self._left, 0.0) + self._per_flush
         lines = [_line(self._lines.popleft(), self._payload) for _ in range(len(self._lines))]
         if lines:
             sys.stderr.buffer.write(b"".join(lines))

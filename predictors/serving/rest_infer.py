@@ -66,6 +66,7 @@ class RestInference:
         turns = self.intake.small
         if turns is not None and not turns.take_now():
             return None
+        call.this.trace.mark("queue")
         started = time.perf_counter()
         try:
             call.asked = asked = self._decode(call, body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -74,6 +75,8 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve ships no types
         WavecastError
             If a port is taken, or a model is refused while it warms up.
         """
+        gc.collect()
+        gc.freeze()  # what is loaded stays; to look through it again and again would stop requests for milliseconds
         uvloop.run(self._run(registry))
 
     async def _run(self, registry: Registry) -> None:

@@ -45,6 +45,8 @@ class ServerSettings(BaseSettings):
     """Least severe event that is logged; `info` writes a line for each inference that is sampled."""
     log_sample: float = Field(1.0, ge=0, le=1)
     """Share of the inferences that are logged; those that fail always are, refusals are only counted."""
+    log_per_s: float = Field(100.0, ge=0)
+    """Most good inferences that are logged in a second: a line costs a tenth of an inference."""
 
 
 class PublicSettings(ServerSettings):
