@@ -33,11 +33,11 @@ class Connection(asyncio.Protocol, Generic[T]):
         Whether it is closed or of no use any more.
     """
 
-    def __init__(self, freed: Callable[[Connection[Any]], None]) -> None:
-        """``freed`` is called whenever it can take another request."""
+    def __init__(self, freed: Callable[[Connection[Any]], None], gave_up: Callable[[], None]) -> None:
+        """``freed`` is called whenever it can take another request, ``gave_up`` when an answer was waited for in vain."""
         self.born = self.idle_since = asyncio.get_running_loop().time()
         self.lost = False
-        self._freed = freed
+        self._freed, self._gave_up = freed, gave_up
         self._parser = httptools.HttpResponseParser(self)
         self._answer: asyncio.Future[Any] | None = None
 
@@ -110,6 +110,7 @@ class Connection(asyncio.Protocol, Generic[T]):
     def _given_up(self, answer: asyncio.Future[Any]) -> None:
         if answer.cancelled():
             self._drop()
+            self._gave_up()
 
     def _fail(self, wrong: WavecastError) -> None:
         answer, self._answer = self._answer, None

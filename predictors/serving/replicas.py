@@ -10,23 +10,29 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from collections.abc import Collection
+from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import structlog
 
-from predictors.core.errors import NotReady
+from predictors.core.errors import NotReady, WavecastError
 from predictors.serving.connection import Connection
 
 _RESOLVE_S = 5.0
 """Age at which a list of addresses is read again, in the background."""
+_RESOLVE_SOON_S = 0.5
+"""The same when an address took no connection: its server may have been replaced."""
 _CONNECT_S = 1.0
-"""Longest time that a connection may take; who takes longer is not there."""
-_REVIVE_S = 0.5
-"""Between two looks at an address that took no connection."""
+"""Longest time that a connection, or the answer to whether a server is alive, may take."""
+_EXAMINE_S = 0.5
+"""Between two looks at an address that is down."""
 _IDLE_S = 30.0
 """Longest time that a free connection is used again: less than after which a server closes it."""
 _AGE_S = 60.0
 """Age at which a connection is replaced."""
+_ALIVE = b"GET /v2/health/live HTTP/1.1\r\nhost: %s\r\n\r\n"
 
 _log = structlog.get_logger()
 
@@ -45,8 +51,10 @@ class Replicas:
         self._free: dict[str, list[Connection[Any]]] = {host: []} if self._fixed else {}
         """By address, in the order of the name server."""
         self._turn = 0
-        self._down: dict[str, asyncio.Task[None]] = {}
-        """Addresses that took no connection, each with the task that looks at it again."""
+        self._down: set[str] = set()
+        """Addresses that take no connection or do not answer; they are left out while others are not."""
+        self._examined: dict[str, asyncio.Task[None]] = {}
+        """The tasks that look whether an address is down, by address."""
         self._resolved = 0.0
         self._resolving: asyncio.Task[None] | None = None
 
@@ -54,11 +62,11 @@ class Replicas:
         """A free connection to the replica whose turn it is, if there is one."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if not self._fixed and now - self._resolved > _RESOLVE_S and self._resolving is None:
-            self._resolving = loop.create_task(self._resolve_again())
-        if len(self._down) == len(self._free):
+        self._refresh(now, _RESOLVE_S)
+        address = self._next()
+        if address is None or address in self._down:
             return None
-        return self._take(self._next(), now)
+        return self._take(address, now)
 
     async def connect(self) -> Connection[Any]:
         """A connection, to whichever replica takes it first, beginning with the one whose turn it is.
@@ -71,38 +79,45 @@ class Replicas:
         if not self._free:
             await self._resolve()
         loop = asyncio.get_running_loop()
-        for _ in range(len(self._free)):
-            address = self._next()
-            connection = self._take(address, loop.time()) or await self._open(address)
+        tried: set[str] = set()
+        while (address := self._next(tried)) is not None:
+            connection = self._take(address, loop.time())
+            if connection is None:
+                self._turn += 1
+                connection = await self._open(address)
             if connection is not None:
                 return connection
+            tried.add(address)
+            if self._resolving is not None and tried >= self._free.keys():
+                await asyncio.shield(self._resolving)
         raise Refused(f"{self._host}:{self._port} refused the connection")
 
     def close(self) -> None:
         """Close the free connections, and look nowhere any more."""
-        for task in (*self._down.values(), *([self._resolving] if self._resolving else [])):
+        for task in (*self._examined.values(), *([self._resolving] if self._resolving else [])):
             task.cancel()
         for connections in self._free.values():
             for connection in connections:
                 connection.close()
 
-    def _next(self) -> str:
-        """The address whose turn it is; those that are down are left out while others are not."""
-        addresses = [address for address in self._free if address not in self._down] or list(self._free)
-        self._turn = (self._turn + 1) % len(addresses)
-        return addresses[self._turn]
+    def _next(self, tried: Collection[str] = ()) -> str | None:
+        """The address whose turn it is of those not tried, one that is not down if there is one."""
+        addresses = [address for address in self._free if address not in tried]
+        addresses = [address for address in addresses if address not in self._down] or addresses
+        return addresses[self._turn % len(addresses)] if addresses else None
 
     def _take(self, address: str, now: float) -> Connection[Any] | None:
         free = self._free.get(address, [])
         while free:
             connection = free.pop()
             if not connection.lost and now - connection.idle_since < _IDLE_S:
+                self._turn += 1
                 return connection
             connection.close()
         return None
 
     async def _open(self, address: str) -> Connection[Any] | None:
-        """A new connection; ``None`` if the address takes none, which is then looked at in the background."""
+        """A new connection; ``None`` if the address takes none, which is then down until it does."""
         loop = asyncio.get_running_loop()
 
         def freed(connection: Connection[Any]) -> None:
@@ -113,26 +128,47 @@ class Replicas:
             else:
                 free.append(connection)
 
+        def new() -> Connection[Any]:
+            return Connection[Any](freed, partial(self._examine, address))
+
         try:
             async with asyncio.timeout(_CONNECT_S):
-                _, connection = await loop.create_connection(lambda: Connection[Any](freed), address, self._port)
+                _, connection = await loop.create_connection(new, address, self._port)
         except (OSError, TimeoutError):
-            if address not in self._down:
-                self._down[address] = loop.create_task(self._revive(address))
+            self._down.add(address)
+            self._examine(address)
+            self._refresh(loop.time(), _RESOLVE_SOON_S)
             return None
         return connection
 
-    async def _revive(self, address: str) -> None:
-        """Wait until an address takes a connection again, or is gone from the list."""
+    def _examine(self, address: str) -> None:
+        """Look whether a server that kept somebody waiting is alive, until it is or is gone from the list."""
+        if address not in self._examined:
+            self._examined[address] = asyncio.get_running_loop().create_task(self._examine_until_alive(address))
+
+    async def _examine_until_alive(self, address: str) -> None:
         try:
-            while address in self._free:
-                await asyncio.sleep(_REVIVE_S)
-                connection = await self._open(address)
-                if connection is not None:
-                    self._free.get(address, []).append(connection)
-                    return
+            while address in self._free and not await self._is_alive(address):
+                self._down.add(address)
+                await asyncio.sleep(_EXAMINE_S)
         finally:
-            del self._down[address]
+            self._down.discard(address)
+            del self._examined[address]
+
+    async def _is_alive(self, address: str) -> bool:
+        connection = await self._open(address)
+        if connection is None:
+            return False
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                return await connection.ask(_ALIVE % self._host.encode(), lambda status, *_: status == HTTPStatus.OK)
+        except (WavecastError, TimeoutError):
+            return False
+
+    def _refresh(self, now: float, age_s: float) -> None:
+        """Read the list of addresses again in the background, if it is older than that."""
+        if not self._fixed and now - self._resolved > age_s and self._resolving is None:
+            self._resolving = asyncio.get_running_loop().create_task(self._resolve_again())
 
     async def _resolve_again(self) -> None:
         try:

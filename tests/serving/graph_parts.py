@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import grpc
 import httpx
 import numpy as np
-from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
-from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import (
-    GRPCInferenceServiceServicer,
-    add_GRPCInferenceServiceServicer_to_server,
-)
 from running_server import Published, Served
 
 START_S = 120.0
@@ -43,12 +39,13 @@ class Part:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.grpc_port}"
+        """Of its REST server, which the rest of the graph asks."""
+        return f"127.0.0.1:{self.http_port}"
 
     @property
     def served(self) -> Served:
         assert self.process is not None
-        return Served(self.process, f"http://127.0.0.1:{self.http_port}", self.address, self.log)
+        return Served(self.process, f"http://{self.address}", f"127.0.0.1:{self.grpc_port}", self.log)
 
     def start(self) -> None:
         ports = ("--http-port", str(self.http_port), "--grpc-port", str(self.grpc_port))
@@ -77,7 +74,40 @@ class Part:
         self.process.wait(10)
 
 
-class Traitor(GRPCInferenceServiceServicer):  # type: ignore[misc]  # kserve ships no types
+class _Answers(BaseHTTPRequestHandler):
+    """The traitor's side of a connection."""
+
+    protocol_version = "HTTP/1.1"
+    traitor: Traitor
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:  # noqa: N802 - a name of the library
+        self._send(200, b"{}", 0)
+
+    def do_POST(self) -> None:  # noqa: N802
+        length = int(self.headers["inference-header-content-length"])
+        body = self.rfile.read(int(self.headers["content-length"]))
+        status, content, header_length = self.traitor.answer(json.loads(body[:length]), body[length:])
+        if self.traitor.mode == "no HTTP":
+            self.wfile.write(b"\x00" * 100)
+        elif self.traitor.mode == "cut off":
+            self._send(status, content, header_length, more=10)
+            self.close_connection = True
+        else:
+            self._send(status, content, header_length)
+
+    def _send(self, status: int, content: bytes, header_length: int, more: int = 0) -> None:
+        self.send_response(status)
+        self.send_header("content-length", str(len(content) + more))
+        if header_length:
+            self.send_header("Inference-Header-Content-Length", str(header_length))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+class Traitor:
     """A member that answers well, or as ``mode`` says; it counts its calls and notes the time that they leave."""
 
     def __init__(self, published: Published, kind: str) -> None:
@@ -85,53 +115,53 @@ class Traitor(GRPCInferenceServiceServicer):  # type: ignore[misc]  # kserve shi
         self.calls = 0
         self.left_s = 0.0
         self._member = published.members[kind]
-        self._server = grpc.server(ThreadPoolExecutor(16))
-        add_GRPCInferenceServiceServicer_to_server(self, self._server)
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
-        self._server.start()
+        handler = type("Handler", (_Answers,), {"traitor": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
-        self._server.stop(0)
+        self._server.shutdown()
+        self._server.server_close()
 
-    def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802 - a name of the protocol
-        return pb.ModelReadyResponse(ready=True)
-
-    def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def answer(self, asked: dict[str, Any], tail: bytes) -> tuple[int, bytes, int]:
+        """Status, body and length of its JSON part, of a request with these JSON and binary parts."""
         self.calls += 1
-        self.left_s = context.time_remaining()
+        self.left_s = asked["parameters"]["timeout"] / 1e6
         mode = self.mode
         if mode == "hung":
             time.sleep(3.0)
-        if mode == "error":
-            context.abort(grpc.StatusCode.INTERNAL, "broken")
-        if mode == "unavailable":
-            context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
-        tabular, sequence = (
-            np.frombuffer(raw, "<f4").reshape(tuple(entry.shape))
-            for raw, entry in zip(request.raw_input_contents, request.inputs, strict=True)
-        )
-        answer = self._member.log_variance(tabular, sequence)
+        if mode in ("error", "unavailable"):
+            return {"error": 500, "unavailable": 503}[mode], b'{"error": "broken"}', 0
+        if mode == "no error":
+            return 500, b"<html>", 0
+        tensors, used = [], 0
+        for entry in asked["inputs"]:
+            size = entry["parameters"]["binary_data_size"]
+            tensors.append(np.frombuffer(tail[used : used + size], "<f4").reshape(entry["shape"]))
+            used += size
+        answer = self._member.log_variance(*tensors)
         if mode == "not a number":
             answer = answer * np.nan
         if mode == "other shape":
             answer = answer[:, :1]
         if mode == "narrow":
             answer = answer.astype(np.float32)
-        spec = request.parameters["spec"].string_param
-        message = pb.ModelInferResponse(model_name=request.model_name)
-        message.parameters["spec"].string_param = "0" * 64 if mode == "other spec" else spec
-        datatype = {"narrow": "FP32", "unknown datatype": "BF16"}.get(mode, "FP64")
-        shape = (7, 7) if mode == "lying shape" else answer.shape
-        name = "price" if mode == "other tensor" else "log_variance"
-        message.outputs.add(name=name, datatype=datatype, shape=shape)
-        if mode != "no contents":
-            message.raw_output_contents.append(answer.tobytes())
-        return message
+        output = {
+            "name": "price" if mode == "other tensor" else "log_variance",
+            "datatype": {"narrow": "FP32", "unknown datatype": "BF16"}.get(mode, "FP64"),
+            "shape": [7, 7] if mode == "lying shape" else answer.shape,
+            "parameters": {"binary_data_size": answer.nbytes},
+        }
+        spec = "0" * 64 if mode == "other spec" else asked["parameters"]["spec"]
+        header = json.dumps({"parameters": {"spec": spec}, "outputs": [output]}).encode()
+        content = header if mode == "no contents" else header + answer.tobytes()
+        return 200, content, len(header) + 3 * (mode == "lying length")
 
 
 GARBAGE = (
-    *("error", "unavailable", "not a number", "other shape", "narrow", "other spec"),
-    *("unknown datatype", "lying shape", "other tensor", "no contents"),
+    *("error", "no error", "unavailable", "not a number", "other shape", "narrow", "other spec", "other tensor"),
+    *("unknown datatype", "lying shape", "lying length", "no contents", "no HTTP", "cut off"),
 )
 
 

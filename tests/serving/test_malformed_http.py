@@ -157,7 +157,7 @@ def _exchange(served: Served, *parts: bytes, leave: bool = False) -> bytes:
         try:
             while part := connection.recv(65536):
                 answer += part
-                found = re.search(rb"content-length: (\d+)\r\n.*?\r\n\r\n", answer, re.DOTALL)
+                found = re.search(rb"content-length: (\d+)\r\n(?:[^\r\n]+\r\n)*\r\n", answer)
                 if found and len(answer) >= found.end() + int(found[1]):
                     break
         except ConnectionResetError:
