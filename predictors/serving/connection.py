@@ -34,7 +34,7 @@ class Connection(asyncio.Protocol, Generic[T]):
     """
 
     def __init__(self, freed: Callable[[Connection[Any]], None], gave_up: Callable[[], None]) -> None:
-        """``freed`` is called whenever it can take another request, ``gave_up`` when an answer was waited for in vain."""
+        """``freed`` is called when it can take another request, ``gave_up`` when an answer was waited for in vain."""
         self.born = self.idle_since = asyncio.get_running_loop().time()
         self.lost = False
         self._freed, self._gave_up = freed, gave_up

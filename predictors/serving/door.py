@@ -22,7 +22,7 @@ from predictors.serving.refusals import Refusals
 from predictors.serving.registry import RELEASE_HEADER
 from predictors.serving.reply import BINARY, JSON, Reply, error_reply, retry_after
 from predictors.serving.rest_codec import HEADER_LENGTH
-from predictors.serving.rest_infer import Call, RestInference
+from predictors.serving.rest_infer import RestCall, RestInference
 
 _INFER = re.compile(rb"/v2/models/([\w.-]+)(?:/versions/([\w.-]+))?/infer")
 _MOST_HEAD_BYTES = 64 * 1024
@@ -54,7 +54,7 @@ class _Exchange:
 
     message_event = _Nobody()
 
-    def __init__(self, call: Call, admitted: AbstractContextManager[None]) -> None:
+    def __init__(self, call: RestCall, admitted: AbstractContextManager[None]) -> None:
         self.call = call
         self.admitted = admitted
         self.parts: list[bytes] = []
@@ -214,7 +214,7 @@ class _Door(HttpToolsProtocol):
             return None
         this = self.inference.intake.inference("rest", model)
         given = None if header_length is None else header_length.decode("latin-1")
-        return _Exchange(Call(model, found, this, given, octets), admitted)
+        return _Exchange(RestCall(model, found, this, header_length=given, octets=octets), admitted)
 
     async def _answer_later(self, exchange: _Exchange, body: bytes) -> None:
         try:
@@ -264,6 +264,4 @@ class _Door(HttpToolsProtocol):
 
 def door(inference: RestInference) -> type[HttpToolsProtocol]:
     """The HTTP protocol of a server that answers inferences."""
-    turns = inference.intake.small
-    refusals = None if turns is None else Refusals(turns)
-    return type("Door", (_Door,), {"inference": inference, "refusals": refusals})
+    return type("Door", (_Door,), {"inference": inference, "refusals": inference.intake.refusals})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
-from typing import Any
 
 from predictors.core.errors import Overloaded, RateLimited, WavecastError
 from predictors.serving.guard import Guard, access_of_method
 from predictors.serving.metrics import METRICS
+from predictors.serving.refusals import Refusals
 from predictors.serving.request_log import RequestLog
 from predictors.serving.settings import PublicSettings, ServerSettings, ServeSettings
 from predictors.serving.tensors import Request, Response
@@ -46,10 +47,12 @@ class Intake:
         self.timeout_s = settings.timeout_s
         """Longest time that a request may take, in seconds."""
         self.small: Turns | None = None
+        self.refusals: Refusals | None = None
         self._large: Turns | None = None
         if public is not None:
             batches = min(public.max_waiting, _BATCHES_WAITING)
             self.small = Turns(_width(public), public.max_waiting, public.max_wait_s, _PRIOR_S)
+            self.refusals = Refusals(self.small)
             self._large = Turns(settings.worker_threads, batches, public.max_wait_s, _PRIOR_S / WINDOW_BYTES)
         self._small_bytes = max(settings.inline_rows, 1) * WINDOW_BYTES
         self._log = RequestLog(
@@ -62,12 +65,11 @@ class Intake:
         """The account of one inference, which begins now; ``model`` must be loaded, or ``unknown``."""
         return Inference(self._log, protocol, model)
 
-    def enter_grpc(self, method: str, context: Any) -> AbstractContextManager[None]:
+    def enter_grpc(self, method: str, metadata: Mapping[str, str], address: str) -> AbstractContextManager[None]:
         """Let a gRPC call in, as `Guard.enter`."""
         if self.guard is None or self.guard.open:
             return _FREE
-        metadata = dict(context.invocation_metadata() or ())
-        return self.guard.enter(access_of_method(method), metadata.get, _address(context.peer()))
+        return self.guard.enter(access_of_method(method), metadata.get, address)
 
     def is_small(self, size: int) -> bool:
         """Whether a body of so many bytes is decoded and computed on the event loop."""
@@ -134,8 +136,3 @@ def retry_metadata(wrong: WavecastError) -> tuple[tuple[str, str], ...]:
         return ()
     milliseconds = max(1, round(1e3 * wrong.retry_after_s))
     return ("retry-after", str(-(-milliseconds // 1000))), ("grpc-retry-pushback-ms", str(milliseconds))
-
-
-def _address(peer: str) -> str:
-    """The address in a gRPC peer such as ``ipv4:127.0.0.1:4711``."""
-    return peer.partition(":")[2].rpartition(":")[0].strip("[]")

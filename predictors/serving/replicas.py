@@ -161,7 +161,10 @@ class Replicas:
             return False
         try:
             async with asyncio.timeout(_CONNECT_S):
-                return await connection.ask(_ALIVE % self._host.encode(), lambda status, *_: status == HTTPStatus.OK)
+                alive: bool = await connection.ask(
+                    _ALIVE % self._host.encode(), lambda status, *_: status == HTTPStatus.OK
+                )
+                return alive
         except (WavecastError, TimeoutError):
             return False
 

@@ -36,7 +36,7 @@ from predictors.serving.registry import RELEASE_HEADER
 from predictors.serving.reply import BINARY, JSON
 from predictors.serving.repository_codec import index_request, release_request
 from predictors.serving.rest_codec import HEADER_LENGTH
-from predictors.serving.rest_infer import Call, RestInference
+from predictors.serving.rest_infer import RestCall, RestInference
 
 _MOST_DIGITS = 18
 _log = structlog.get_logger()
@@ -92,7 +92,7 @@ def add_routes(app: FastAPI, inference: RestInference) -> None:
         except BaseException as wrong:
             this.end(wrong if isinstance(wrong, Exception) else None)
             raise
-        call = Call(name, found, this, header_length, _is_binary(request))
+        call = RestCall(name, found, this, header_length=header_length, octets=_is_binary(request))
         return to_response(inference.at_once(call, body) or await inference.answer(call, body))
 
     async def index(request: Request) -> Response:

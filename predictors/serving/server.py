@@ -11,7 +11,6 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 
-import grpc
 import uvicorn
 import uvloop
 from kserve import ModelServer
@@ -21,7 +20,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from predictors.core.errors import WavecastError
 from predictors.serving.door import door
 from predictors.serving.front import front
-from predictors.serving.grpc_servicer import add_service
+from predictors.serving.grpc_protocol import GrpcServer
+from predictors.serving.grpc_servicer import V2Service
 from predictors.serving.intake import Intake
 from predictors.serving.logs import configure_logs
 from predictors.serving.registry import Registry
@@ -30,11 +30,6 @@ from predictors.serving.rest_routes import add_routes
 from predictors.serving.settings import PublicSettings, ServerSettings
 from predictors.serving.tls import Certificate
 from predictors.serving.work import Worker
-
-_INNER_WAITING = 1024
-"""Calls that wait for a process inside the graph; who accepts bars has bounded them before."""
-_CORE_WAITING = 128
-"""Least bound of the calls that gRPC's core holds; it refuses at random from the half of the bound on."""
 
 
 class _Uvicorn(uvicorn.Server):
@@ -100,7 +95,7 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve ships no types
             timeout_graceful_shutdown=int(self.grace_period),
         )
         config.load()
-        config.ssl = None if self._certificate is None else self._certificate.rest()
+        config.ssl = None if self._certificate is None else self._certificate.context()
         rest = _Uvicorn(config)
         serving = asyncio.create_task(rest.serve([listener]))
         warming = [asyncio.create_task(model.warm_up()) for model in registry.models.values()]
@@ -138,29 +133,12 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve ships no types
                 "choose another address or port"
             ) from wrong
 
-    async def _start_grpc(self, registry: Registry) -> grpc.aio.Server:
-        public = self._settings if isinstance(self._settings, PublicSettings) else None
-        waiting = _INNER_WAITING if public is None else max(public.max_waiting, _CORE_WAITING)
-        server = grpc.aio.server(
-            options=(
-                ("grpc.max_receive_message_length", self._settings.max_bytes),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),  # else two servers share a port and each gets half of the requests
-                # Calls that the loop has not taken yet wait in the core, unseen by our own queue: bound them too.
-                ("grpc.server.max_pending_requests", waiting // 2),
-                ("grpc.server.max_pending_requests_hard_limit", waiting),
-                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # a peer's keepalive is no abuse
-            )
-        )
-        add_service(server, registry, self._intake)
-        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-        self._bind(self.grpc_port).close()  # gRPC takes no socket and does not say why it failed
-        address = f"{host}:{self.grpc_port}"
-        if self._certificate is None:
-            self.grpc_port = server.add_insecure_port(address)
-        else:
-            self.grpc_port = server.add_secure_port(address, self._certificate.grpc())
-        await server.start()
+    async def _start_grpc(self, registry: Registry) -> GrpcServer:
+        listener = self._bind(self.grpc_port)
+        self.grpc_port = listener.getsockname()[1]
+        service = V2Service(registry, self._worker, self._intake)
+        server = GrpcServer(service, self._settings.max_bytes, self._settings.timeout_s)
+        await server.start(listener, None if self._certificate is None else self._certificate.context("h2"))
         return server
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import grpc
 import structlog
 
 from predictors.core.errors import InvalidInput
@@ -27,8 +27,7 @@ class Certificate:
             If they cannot be read or do not belong together.
         """
         self._cert, self._key = cert, key
-        self._rest_stamp = self._grpc_stamp = self._stamp()
-        self._context = self._load()
+        self._load()
 
     @classmethod
     def of(cls, settings: PublicSettings) -> Certificate | None:
@@ -46,45 +45,27 @@ class Certificate:
             raise InvalidInput("TLS needs a certificate and its key; give --tls-cert and --tls-key")
         return None
 
-    def rest(self) -> ssl.SSLContext:
-        """A context for the REST server; each handshake uses the newest certificate."""
+    def context(self, *protocols: str) -> ssl.SSLContext:
+        """A context for a server that speaks these ALPN protocols; each handshake uses the newest certificate."""
+        first = newest = self._load(protocols)
+        known = self._stamp()
 
         def renew(connection: Any, name: str | None, context: ssl.SSLContext) -> None:
+            nonlocal newest, known
             del name, context
             stamp = self._stamp()
-            if stamp != self._rest_stamp:
-                self._rest_stamp = stamp
+            if stamp != known:
+                known = stamp
                 try:
-                    self._context = self._load()
+                    newest = self._load(protocols)
                 except InvalidInput as wrong:
                     _log.error("the certificate stays as it was", error=str(wrong))
-            connection.context = self._context
+            connection.context = newest
 
-        first = self._load()
         first.sni_callback = renew
         return first
 
-    def grpc(self) -> grpc.ServerCredentials:
-        """Credentials for the gRPC server; each handshake uses the newest certificate."""
-
-        def renew() -> Any:
-            stamp = self._stamp()
-            if stamp == self._grpc_stamp:
-                return None
-            self._grpc_stamp = stamp
-            try:
-                self._load()
-            except InvalidInput as wrong:
-                _log.error("the certificate stays as it was", error=str(wrong))
-                return None
-            return self._configuration()
-
-        return grpc.dynamic_ssl_server_credentials(self._configuration(), renew)
-
-    def _configuration(self) -> Any:
-        return grpc.ssl_server_certificate_configuration([(self._key.read_bytes(), self._cert.read_bytes())])
-
-    def _load(self) -> ssl.SSLContext:
+    def _load(self, protocols: Sequence[str] = ()) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
             context.load_cert_chain(self._cert, self._key)
@@ -92,6 +73,8 @@ class Certificate:
             raise InvalidInput(
                 f"certificate {self._cert.name} with key {self._key.name} cannot be used: {wrong.strerror or wrong}"
             ) from wrong
+        if protocols:
+            context.set_alpn_protocols(protocols)
         return context
 
     def _stamp(self) -> tuple[int, ...]:

@@ -83,10 +83,10 @@ class _Answers(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
-    def do_GET(self) -> None:  # noqa: N802 - a name of the library
+    def do_GET(self) -> None:
         self._send(200, b"{}", 0)
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         length = int(self.headers["inference-header-content-length"])
         body = self.rfile.read(int(self.headers["content-length"]))
         status, content, header_length = self.traitor.answer(json.loads(body[:length]), body[length:])

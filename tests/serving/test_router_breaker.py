@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from predictors.core.errors import NotReady, WavecastError
+from predictors.core.errors import WavecastError
 from predictors.core.features import FeatureBlock
 from predictors.router.breaker import Breaker
 from predictors.router.fanout import BreakerOpen
