@@ -29,7 +29,7 @@ _WINDOW = 65_535
 _MOST_WINDOW = 2**31 - 1
 _OUR_WINDOW = 2**20
 """What a stream may send us before an update; the connection may send eight times as much."""
-_OUR_FRAME = 2**16
+_OUR_FRAME = 2**14
 _LEAST_FRAME, _MOST_FRAME = 2**14, 2**24 - 1
 _MOST_STREAMS = 1024
 _MOST_BLOCK = 2**15
@@ -260,7 +260,7 @@ class Http2(asyncio.Protocol):
                 raise _Broken(Code.PROTOCOL)
             if stream is not None:
                 self._forget(stream)
-            self._out.append(frame(Kind.RST_STREAM, 0, number, _LONG.pack(Code.STREAM_CLOSED)))
+            self._reset(number, Code.STREAM_CLOSED)
             return
         stream.parts.append(body)
         stream.size += len(body)
@@ -311,7 +311,7 @@ class Http2(asyncio.Protocol):
         self._last = number
         head = self._known.get(block) or self._decode(block)
         if self._leaving or len(self._streams) >= _MOST_STREAMS:
-            self._out.append(frame(Kind.RST_STREAM, 0, number, _LONG.pack(Code.REFUSED)))
+            self._reset(number, Code.REFUSED)
             return
         self._streams[number] = stream = Stream(number, head, self._first_window, self._loop.time())
         if complete:
@@ -398,12 +398,13 @@ class Http2(asyncio.Protocol):
             if stream is None:
                 return
             stream.window += more
-            window = stream.window
+            if stream.window > _MOST_WINDOW:
+                self._forget(stream)
+                self._reset(number, Code.FLOW_CONTROL)
         else:
             self._window += more
-            window = self._window
-        if window > _MOST_WINDOW:
-            raise _Broken(Code.FLOW_CONTROL)
+            if self._window > _MOST_WINDOW:
+                raise _Broken(Code.FLOW_CONTROL)
         self._send_pending()
 
     def _take_priority(self, flags: int, number: int, payload: bytes) -> None:
@@ -438,12 +439,15 @@ class Http2(asyncio.Protocol):
         """Send the trailers; a request that is not complete is not wanted any more."""
         self._out.append(stream.trailers)
         if not stream.complete:
-            self._out.append(frame(Kind.RST_STREAM, 0, stream.id, _LONG.pack(Code.NO_ERROR)))
+            self._reset(stream.id, Code.NO_ERROR)
         stream.task = None
         self._forget(stream)
         if self._leaving and not self._reading:
             self._write()
             self._close_if_done()
+
+    def _reset(self, number: int, code: Code) -> None:
+        self._out.append(frame(Kind.RST_STREAM, 0, number, _LONG.pack(code)))
 
     def _forget(self, stream: Stream) -> None:
         del self._streams[stream.id]
