@@ -26,8 +26,8 @@
 {{- printf "%s-%s" (include "wavecast.release" .) $component -}}
 {{- end -}}
 
-{{/* (list $ isvc): headless Service of its predictor, so that a gRPC client sees every replica; KServe's own has one
-     address unless the cluster is configured otherwise, and a long-lived connection would stay with one replica. */}}
+{{/* (list $ isvc): headless Service of its predictor, so that its client sees every replica; KServe's own has one
+     address unless the cluster is configured otherwise, and a kept connection would stay with one replica. */}}
 {{- define "wavecast.headless" -}}
 {{- printf "%s-headless" (index . 1) -}}
 {{- end -}}

@@ -52,7 +52,7 @@ containers:
       {{- include "wavecast.containerSecurity" . | nindent 6 }}
   {{- if $together }}
   - name: transformer-container
-    {{- include "wavecast.waveletContainer" (list . "127.0.0.1:8091") | nindent 4 }}
+    {{- include "wavecast.waveletContainer" (list . "127.0.0.1:8090") | nindent 4 }}
   {{- end }}
 {{- if $together }}
 {{- with include "wavecast.keyVolume" . }}
