@@ -85,17 +85,16 @@ def list_(name: str, namespace: str | None, context: str | None, store: str | No
 
         from optimization.rollout.catalogue import list_releases
         from optimization.rollout.report import plain_table
-        from optimization.rollout.situation import open_target, store_uri
-        from predictors.store import Store
+        from optimization.rollout.situation import open_store, open_target
 
         now = open_target(name, namespace, context, change=False)
-        uri = store_uri(now.computed, store)
-        rows = list_releases(Store(uri), now.rollout)
+        source = open_store(now.computed, store)
+        rows = list_releases(source, now.rollout)
     if as_json:
         listed = [asdict(row) for row in rows]
-        click.echo(json.dumps({"store": uri, "name": name, "namespace": now.namespace, "releases": listed}))
+        click.echo(json.dumps({"store": source.uri, "name": name, "namespace": now.namespace, "releases": listed}))
         return
-    click.echo(f"releases in {uri}")
+    click.echo(f"releases in {source.uri}")
     table = plain_table("release", "created", "role", "share", "members")
     for row in rows:
         created = row.created[:16].replace("T", " ") or "not in the store"
@@ -121,11 +120,10 @@ def show(release: str, name: str, namespace: str | None, context: str | None, st
 
         from optimization.rollout.catalogue import show_release
         from optimization.rollout.report import shown_lines, take_status
-        from optimization.rollout.situation import open_target, store_uri
-        from predictors.store import Store
+        from optimization.rollout.situation import open_store, open_target
 
         now = open_target(name, namespace, context, change=False)
-        shown = show_release(Store(store_uri(now.computed, store)), now.rollout, release)
+        shown = show_release(open_store(now.computed, store), now.rollout, release)
         found = take_status(now.observer, now.rollout)
         running = next((one for one in found.releases if one.release == release), None)
     if as_json:

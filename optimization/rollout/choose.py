@@ -5,9 +5,8 @@ from __future__ import annotations
 from optimization.rollout.admission import admit
 from optimization.rollout.intent import promoted, rolled_back
 from optimization.rollout.plan import Canary, Promote, Rollback, plan
-from optimization.rollout.situation import Situation, store_uri
+from optimization.rollout.situation import Situation, open_store
 from optimization.rollout.state import RunningRelease
-from predictors.store import Store
 
 
 def chosen_canary(now: Situation, release: str, percent: int, store: str | None, allow_contract_change: bool) -> Canary:
@@ -55,6 +54,6 @@ def chosen_rollback(now: Situation, release: str | None, store: str | None, allo
 
 
 def _admitted(now: Situation, release: str, store: str | None, allow_contract_change: bool) -> RunningRelease:
-    source = Store(store_uri(now.computed, store))
+    source = open_store(now.computed, store)
     stable = now.rollout.traffic.stable
     return RunningRelease(release, admit(source, release, stable, allow_contract_change=allow_contract_change))

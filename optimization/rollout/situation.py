@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from optimization.rollout.preflight import Installed, check_cluster, check_gatew
 from optimization.rollout.state import Rollout
 from optimization.rollout.values import read_values
 from predictors.core.errors import InvalidInput
+from predictors.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +129,27 @@ def open_situation(settings: ChangeSettings) -> Situation:
     return Situation(namespace, Observer(cluster, settings.name), None, None, values, computed, rollout)
 
 
-def store_uri(values: Mapping[str, Any], named: str | None) -> str:
-    """The store that was named, else the one that the cluster reads.
+def open_store(values: Mapping[str, Any], named: str | None) -> Store:
+    """The store that was named, else the one that the cluster reads, at the endpoint that the cluster uses.
+
+    An endpoint in the environment (``AWS_ENDPOINT_URL``) goes first: from here the way may be another one.
 
     Raises
     ------
     InvalidInput
         If there is neither.
     """
-    uri = named or (values.get("store") or {}).get("uri")
+    of_cluster = values.get("store") or {}
+    uri = named or of_cluster.get("uri")
     if not uri:
         raise InvalidInput("the values name no store ('store.uri'); name it with --store")
-    return str(uri)
+    if named is None and of_cluster.get("endpoint"):
+        scheme = "https" if of_cluster.get("useHttps", True) else "http"
+        if not os.environ.keys() & {"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"}:
+            os.environ["AWS_ENDPOINT_URL"] = f"{scheme}://{of_cluster['endpoint']}"
+    if named is None and of_cluster.get("region") and not os.environ.keys() & {"AWS_REGION", "AWS_DEFAULT_REGION"}:
+        os.environ["AWS_REGION"] = of_cluster["region"]
+    return Store(str(uri))
 
 
 def _read_file(file: Path) -> dict[str, Any]:
