@@ -85,6 +85,8 @@ def _of_containers(pod: Json, read_log: ReadLog) -> Iterator[Diagnosis | None]:
             if "terminated" not in state and not _last_error(lines):
                 lines = read_log(name, one["name"], True) or lines
             yield _of_log(one["name"], _last_error(lines), ended["exitCode"])
+        elif one.get("restartCount", 0) > 1 and not one["ready"]:
+            yield Diagnosis("crash loop", f"{one['name']} was started again {one['restartCount']} times")
         elif "running" in state and not one["ready"]:
             yield _of_waiting(one["name"], read_log(name, one["name"], False))
 

@@ -61,6 +61,14 @@ def test_a_server_that_refuses_says_why_in_its_last_error(line: str, cause: str)
     assert diagnosis(service(), [pod(**ended())], log="", previous=line).startswith(f"{cause}: ")
 
 
+@pytest.mark.parametrize("state", [ended(0), ended(0) | {"state": {"running": {}}}])
+def test_a_server_that_ends_well_again_and_again_is_told_so(state: Json) -> None:
+    assert diagnosis(service(), [pod(**state, restartCount=3)]) == (
+        "crash loop: kserve-container was started again 3 times"
+    )
+    assert not diagnosis(service(), [pod(**state, restartCount=1)]).startswith("crash loop")
+
+
 INITIALIZER = [
     (
         "botocore.exceptions.ClientError: An error occurred (403) when calling the HeadObject operation: Forbidden",
