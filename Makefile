@@ -75,6 +75,10 @@ $(BENCH_VENV)/.installed:
 images: ## Build the images REGISTRY/wavecast-*:TAG with buildah, docker or podman
 	@predictors/images.sh $(REGISTRY) $(TAG) $(COMPONENTS)
 
+# On the cluster of the current kubeconfig, or on one that E2E_CLUSTER brings up; docs/kubernetes.md says how.
+e2e: images $(HELM) ## Build the images, install the chart on a real cluster and assert on it
+	@tests/e2e/run.sh $(REGISTRY) $(TAG) $(COMPONENTS)
+
 format: $(INSTALLED) ## Format the code and apply safe fixes
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .

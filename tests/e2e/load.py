@@ -6,17 +6,22 @@ import asyncio
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import grpc
 import httpx
 import numpy as np
+from chart import Chart
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from numpy.typing import NDArray
 
 TIMEOUT_S = 5.0
+Answer = Coroutine[Any, Any, tuple[str, bool]]
+"""Release that answered, and whether it was degraded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +41,8 @@ class Load:
 
     Parameters
     ----------
-    address
-        host:port of the gateway.
-    host
-        Name under which the gateway routes to the model.
+    chart
+        The installation that is asked, through its gateway.
     bars
         float64 (1, T, 5), the window that is asked about.
     rest_per_s, grpc_per_s
@@ -47,10 +50,10 @@ class Load:
     """
 
     def __init__(
-        self, address: str, host: str, bars: NDArray[np.float64], rest_per_s: float = 50.0, grpc_per_s: float = 5.0
+        self, chart: Chart, bars: NDArray[np.float64], rest_per_s: float = 50.0, grpc_per_s: float = 5.0
     ) -> None:
         self.outcomes: list[Outcome] = []
-        self._address, self._host = address, host
+        self._chart = chart
         self._rates = {"rest": rest_per_s, "grpc": grpc_per_s}
         tensor = {"name": "bars", "datatype": "FP64", "shape": list(bars.shape), "data": bars.ravel().tolist()}
         self._body = {"inputs": [tensor]}
@@ -95,21 +98,20 @@ class Load:
 
     async def _run(self) -> None:
         limits = httpx.Limits(max_connections=100, max_keepalive_connections=20)
-        options = [("grpc.default_authority", self._host)]
+        chart = self._chart
+        options = [("grpc.default_authority", chart.grpc_host)]
         async with (
-            httpx.AsyncClient(
-                base_url=f"http://{self._address}", headers={"host": self._host}, timeout=TIMEOUT_S, limits=limits
-            ) as client,
-            grpc.aio.insecure_channel(self._address, options) as channel,
+            httpx.AsyncClient(base_url=chart.url, headers=chart.headers, timeout=TIMEOUT_S, limits=limits) as client,
+            grpc.aio.insecure_channel(chart.address, options) as channel,
         ):
             stub = GRPCInferenceServiceStub(channel)
             await asyncio.gather(
                 self._keep_rate("rest", lambda: self._rest(client)), self._keep_rate("grpc", lambda: self._grpc(stub))
             )
 
-    async def _keep_rate(self, protocol, ask):  # type: ignore[no-untyped-def]
+    async def _keep_rate(self, protocol: str, ask: Callable[[], Answer]) -> None:
         rate, asked = self._rates[protocol], 0
-        began, running = time.monotonic(), set()
+        began, running = time.monotonic(), set[asyncio.Task[None]]()
         while not self._stop.is_set() and rate:
             asked += 1
             await asyncio.sleep(max(0.0, began + asked / rate - time.monotonic()))
@@ -118,12 +120,14 @@ class Load:
             task.add_done_callback(running.discard)
         await asyncio.gather(*running)
 
-    async def _record(self, protocol, answer):  # type: ignore[no-untyped-def]
+    async def _record(self, protocol: str, answer: Answer) -> None:
         at, release, degraded, wrong = time.monotonic(), "", False, ""
         try:
             release, degraded = await answer
-        except Exception as failed:
-            wrong = f"{type(failed).__name__}: {getattr(failed, 'details', lambda: failed)()}"[:200]
+        except grpc.aio.AioRpcError as failed:
+            wrong = f"{failed.code().name}: {failed.details()}"[:200]
+        except (httpx.HTTPError, RuntimeError) as failed:
+            wrong = f"{type(failed).__name__}: {failed}"[:200]
         self.outcomes.append(Outcome(at, protocol, release, degraded, wrong, time.monotonic() - at))
 
     async def _rest(self, client: httpx.AsyncClient) -> tuple[str, bool]:
@@ -134,5 +138,5 @@ class Load:
         return parameters["release"], parameters["degraded"]
 
     async def _grpc(self, stub: GRPCInferenceServiceStub) -> tuple[str, bool]:
-        answer = await stub.ModelInfer(self._message, timeout=TIMEOUT_S)
+        answer = await stub.ModelInfer(self._message, timeout=TIMEOUT_S, metadata=self._chart.metadata)
         return answer.parameters["release"].string_param, answer.parameters["degraded"].bool_param

@@ -83,7 +83,7 @@ def wavecast(*arguments: str, log: Path, **environment: str) -> subprocess.Popen
         )
 
 
-def serve(store: Path, layout: str, log: Path, **environment: str) -> Served:
+def serve(store: Path | str, layout: str, log: Path, **environment: str) -> Served:
     """Start a server on free ports and wait until it says where it listens."""
     process = wavecast(
         *("serve", "--store", str(store), "--layout", layout, "--port", "0", "--grpc-port", "0"),
