@@ -72,6 +72,8 @@ def seaweedfs(host: str, folder: Path) -> Iterator[ObjectStore]:
             yield store
         finally:
             server.terminate()
+            time.sleep(1.0)  # what was written is on the disk; its own way to leave takes half a minute
+            server.kill()
 
 
 def _command(folder: Path, host: str) -> list[str]:
