@@ -81,9 +81,78 @@ class _Tally:
         raise DeadlineExceeded(message) if good + len(self.late) >= min_members else NotReady(message)
 
 
+Answers = dict[str, NDArray[np.float64]]
+"""By kind, of the members that answered in time."""
+
+
+class _FanOut:
+    """One request that is with the members."""
+
+    __slots__ = ("_asked", "_done", "_left", "_min_members", "_tally", "_timer")
+
+    def __init__(
+        self,
+        asks: Mapping[str, Ask],
+        block: FeatureBlock,
+        shape: tuple[int, int],
+        deadline: float,
+        min_members: int,
+        done: Callable[[Answers | WavecastError], None],
+    ) -> None:
+        budget = MEMBERS_SHARE * (deadline - time.monotonic())
+        if budget <= 0:
+            raise DeadlineExceeded("the deadline passed before the members were asked")
+        self._tally = _Tally(shape)
+        self._min_members = min_members
+        self._done = done
+        self._left = len(asks)
+        self._asked = {kind: asyncio.ensure_future(ask(block, budget)) for kind, ask in asks.items()}
+        self._timer = asyncio.get_running_loop().call_later(budget, self._conclude)
+        for answer in self._asked.values():
+            answer.add_done_callback(self._answered)
+
+    def cancel(self) -> None:
+        """Ask nobody any more."""
+        self._timer.cancel()
+        self._left = 0
+        for answer in self._asked.values():
+            answer.cancel()
+
+    def _answered(self, answer: asyncio.Future[NDArray[np.float64]]) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._conclude()
+
+    def _conclude(self) -> None:
+        late = [kind for kind, answer in self._asked.items() if not answer.done()]
+        for kind, answer in self._asked.items():
+            if kind in late:
+                self._tally.is_late(kind)
+            else:
+                self._tally.take(kind, answer.result)
+        self.cancel()
+        try:
+            outcome: Answers | WavecastError = self._tally.conclude(self._min_members)
+        except WavecastError as wrong:
+            outcome = wrong
+        self._done(outcome)
+
+
+def fan_out_then(
+    asks: Mapping[str, Ask],
+    block: FeatureBlock,
+    shape: tuple[int, int],
+    deadline: float,
+    min_members: int,
+    done: Callable[[Answers | WavecastError], None],
+) -> None:
+    """As `fan_out`; ``done`` is called once with the outcome, unless this raises."""
+    _FanOut(asks, block, shape, deadline, min_members, done)
+
+
 async def fan_out(
     asks: Mapping[str, Ask], block: FeatureBlock, shape: tuple[int, int], deadline: float, min_members: int
-) -> dict[str, NDArray[np.float64]]:
+) -> Answers:
     """Answers of the members that answered in time, by kind.
 
     Parameters
@@ -106,23 +175,15 @@ async def fan_out(
     NotReady
         If too many failed; the message says which and why.
     """
-    budget = MEMBERS_SHARE * (deadline - time.monotonic())
-    if budget <= 0:
-        raise DeadlineExceeded("the deadline passed before the members were asked")
-    asked = {kind: asyncio.ensure_future(ask(block, budget)) for kind, ask in asks.items()}
+    concluded: asyncio.Future[Answers | WavecastError] = asyncio.get_running_loop().create_future()
+    asked = _FanOut(asks, block, shape, deadline, min_members, concluded.set_result)
     try:
-        await asyncio.wait(asked.values(), timeout=budget)
+        outcome = await concluded
     finally:
-        late = [kind for kind, answer in asked.items() if not answer.done()]
-        for kind in late:
-            asked[kind].cancel()
-    tally = _Tally(shape)
-    for kind, answer in asked.items():
-        if kind in late:
-            tally.is_late(kind)
-        else:
-            tally.take(kind, answer.result)
-    return tally.conclude(min_members)
+        asked.cancel()
+    if isinstance(outcome, WavecastError):
+        raise outcome
+    return outcome
 
 
 def ask_all_now(

@@ -11,6 +11,7 @@ import asyncio
 import re
 import time
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import orjson
@@ -141,6 +142,8 @@ class _Door(HttpToolsProtocol):
         reply = self.inference.at_once(exchange.call, body)
         if reply is not None:
             self._answer(exchange, reply)
+            return
+        if self.inference.then(exchange.call, body, partial(self._answer, exchange)):
             return
         task = self.loop.create_task(self._answer_later(exchange, body))
         self.tasks.add(task)

@@ -19,9 +19,9 @@ from predictors.core.forecast import Forecast
 from predictors.members.onnx_member import OUTPUT
 from predictors.router.breaker import Breaker
 from predictors.router.combine import combine
-from predictors.router.fanout import Ask, AskNow, ask_all_now, check_answer, fan_out
+from predictors.router.fanout import Answers, Ask, AskNow, ask_all_now, check_answer, fan_out, fan_out_then
 from predictors.serving.metrics import METRICS
-from predictors.serving.model import V2Model, check_spec
+from predictors.serving.model import Done, V2Model, check_spec
 from predictors.serving.peer import Peer
 from predictors.serving.replay import replay_when_possible
 from predictors.serving.rest_message import Message, encode_request
@@ -66,6 +66,21 @@ class Ensemble:
         current_trace().mark("members")
         return to_response(combine(answers, self._release), self._facts)
 
+    def then(self, block: FeatureBlock, deadline: float, done: Done) -> None:
+        """The same; ``done`` is called with the outcome, unless this raises."""
+
+        def combined(answers: Answers | WavecastError) -> None:
+            outcome: Response | Exception
+            if isinstance(answers, WavecastError):
+                outcome = answers
+            else:
+                current_trace().mark("members")
+                outcome = to_response(combine(answers, self._release), self._facts)
+            done(outcome)
+
+        shape = (len(block.tabular), len(self._release.horizons))
+        fan_out_then(self._asks, block, shape, deadline, self._min_members, combined)
+
     def now(self, block: FeatureBlock) -> Response:
         """The same at once, where the members are in this process and the batch is small.
 
@@ -91,6 +106,7 @@ class RouterModel(V2Model):
 
     platform = "ensemble"
     request_parameters = ("spec", "timeout")
+    prompt = True
 
     def __init__(
         self,
@@ -189,10 +205,17 @@ class RouterModel(V2Model):
 
     async def respond(self, request: Request, deadline: float) -> Response:
         """Answer feature blocks with the tensors of `forecast_outputs`."""
+        return await self._ensemble(self._block(request), deadline)
+
+    def respond_then(self, request: Request, deadline: float, done: Done) -> bool:
+        """The same without a task."""
+        self._ensemble.then(self._block(request), deadline, done)
+        return True
+
+    def _block(self, request: Request) -> FeatureBlock:
         check_spec(request.parameters, self._spec.hash, self.name)
         tabular, sequence = request.tensors["tabular"], request.tensors["sequence"]
-        block = FeatureBlock(tabular, sequence, self._spec.hash, np.zeros(len(tabular), np.int64))
-        return await self._ensemble(block, deadline)
+        return FeatureBlock(tabular, sequence, self._spec.hash, np.zeros(len(tabular), np.int64))
 
     async def _forecast(self, bars: NDArray[np.float64]) -> Response:
         return await self._ensemble(compute_features(bars, self._spec), time.monotonic() + self._timeout_s)
@@ -241,6 +264,24 @@ async def ask_router(peer: Peer, release: str, block: FeatureBlock, deadline: fl
     response = await peer.infer(MODEL, release, encode_message(block, left), left, _whole)
     current_trace().mark("members")
     return response
+
+
+def ask_router_then(peer: Peer, release: str, block: FeatureBlock, deadline: float, done: Done) -> None:
+    """The same; ``done`` is called with the outcome, a `TimeoutError` at the deadline."""
+    left = deadline - time.monotonic()
+    answer = peer.infer(MODEL, release, encode_message(block, left), left, _whole)
+    late = asyncio.get_running_loop().call_later(left, answer.cancel)
+
+    def answered(answer: asyncio.Future[Response]) -> None:
+        late.cancel()
+        current_trace().mark("members")
+        if answer.cancelled():
+            done(TimeoutError())
+        else:
+            wrong = answer.exception()
+            done(wrong if isinstance(wrong, Exception) else answer.result())
+
+    answer.add_done_callback(answered)
 
 
 def encode_message(block: FeatureBlock, timeout_s: float) -> Message:

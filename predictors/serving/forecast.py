@@ -17,7 +17,7 @@ from predictors.core.features import FeatureBlock
 from predictors.core.window import FIELDS, OhlcvWindow, check_windows
 from predictors.serving.cache import Key, ResponseCache
 from predictors.serving.ensemble import MODEL, forecast_outputs, release_facts
-from predictors.serving.model import V2Model
+from predictors.serving.model import Done, V2Model
 from predictors.serving.peer import Peer
 from predictors.serving.replay import replay_release, replay_when_possible
 from predictors.serving.settings import ServeSettings, WaveletSettings
@@ -29,6 +29,9 @@ from predictors.wavelet.spec import FeatureSpec
 
 Forecaster = Callable[[FeatureBlock, float], Awaitable[Response]]
 """Features and a deadline (`time.monotonic` seconds) in, forecast out."""
+
+ForecasterThen = Callable[[FeatureBlock, float, Done], None]
+"""The same, telling the outcome."""
 
 ForecasterNow = Callable[[FeatureBlock], Response]
 """The same without waiting."""
@@ -50,6 +53,7 @@ class WavecastModel(V2Model):
         router: Peer | None = None,
         cache: ResponseCache | None = None,
         forecaster_now: ForecasterNow | None = None,
+        forecaster_then: ForecasterThen | None = None,
     ) -> None:
         """Declare the model of a release.
 
@@ -67,6 +71,8 @@ class WavecastModel(V2Model):
             Where answers are kept, if they are; that of the process, for all its releases.
         forecaster_now
             From features to a forecast at once, where the members are in this process.
+        forecaster_then
+            From features to a forecast without a task, where the router is another process.
         """
         super().__init__(MODEL, settings.timeout_s)
         self.version = release.release
@@ -96,7 +102,9 @@ class WavecastModel(V2Model):
         self._router = router
         self._cache = cache
         self._forecaster_now = forecaster_now
+        self._forecaster_then = forecaster_then
         self.immediate = forecaster_now is not None
+        self.prompt = forecaster_then is not None
 
     def load(self) -> bool:
         """Replay the release's golden windows through the members of this process, end to end.
@@ -150,6 +158,28 @@ class WavecastModel(V2Model):
             current_trace().mark("features")
             response = self._keep(key, self._forecaster_now(block))
         return _with_origin(response, window.timestamps)
+
+    def respond_then(self, request: Request, deadline: float, done: Done) -> bool:
+        """The same where the router is another process."""
+        window = OhlcvWindow(request.tensors["bars"], request.tensors.get("timestamps"))
+        if self._forecaster_then is None or len(window.bars) > self._worker.inline_rows:
+            return False
+        recent, key = self._check(window)
+        _check_age(window.timestamps, request.parameters.get("max_age_s"))
+
+        def answered(outcome: Response | Exception) -> None:
+            if isinstance(outcome, Response):
+                outcome = _with_origin(self._keep(key, outcome), window.timestamps)
+            done(outcome)
+
+        response = self._kept(key)
+        if response is not None:
+            done(_with_origin(response, window.timestamps))
+            return True
+        block = compute_features(recent, self._spec)
+        current_trace().mark("features")
+        self._forecaster_then(block, deadline, answered)
+        return True
 
     def _kept(self, key: Key | None) -> Response | None:
         response = None if key is None or self._cache is None else self._cache.get(key)

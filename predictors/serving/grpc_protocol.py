@@ -11,9 +11,10 @@ import socket
 import ssl
 import time
 import zlib
-from collections.abc import Awaitable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from functools import partial
+from typing import Any, ClassVar, Protocol
 from urllib.parse import quote
 
 from predictors.serving.http2 import Http2, Stream
@@ -80,6 +81,9 @@ class GrpcCall:
     left_s: float | None
 
 
+Reply = Callable[[bytes | Status], None]
+
+
 class Service(Protocol):
     """What answers calls."""
 
@@ -94,8 +98,8 @@ class Service(Protocol):
     def refusal(self) -> Status:
         """How it is refused now."""
 
-    def call(self, call: GrpcCall, message: bytes) -> bytes | Awaitable[bytes]:
-        """The answer, at once if that is possible; raises `Status`."""
+    def call(self, call: GrpcCall, message: bytes, reply: Reply) -> Coroutine[Any, Any, None] | None:
+        """Give ``reply`` the answer, now or later, or return what gives it when it is run."""
 
 
 class GrpcProtocol(Http2):
@@ -117,14 +121,12 @@ class GrpcProtocol(Http2):
             if self._is_refused(stream, method):
                 return
             call = GrpcCall(method, head.headers, self._address(), _timeout_s(head.headers.get("grpc-timeout")))
-            answer = self.service.call(call, self._message(stream))
+            later = self.service.call(call, self._message(stream), partial(self._reply, stream))
         except Status as status:
             self._refuse(stream, status)
             return
-        if isinstance(answer, bytes):
-            self._answer(stream, answer)
-        else:
-            stream.task = self._loop.create_task(self._answer_later(stream, answer))
+        if later is not None:
+            stream.task = self._loop.create_task(later)
 
     def growing(self, stream: Stream) -> None:
         """Refuse a message that will be too large, or more than one, before it is there."""
@@ -155,14 +157,11 @@ class GrpcProtocol(Http2):
         refusals.took(time.perf_counter() - started)
         return True
 
-    async def _answer_later(self, stream: Stream, answer: Awaitable[bytes]) -> None:
-        try:
-            self._answer(stream, await answer)
-        except Status as status:
-            self._refuse(stream, status)
-
-    def _answer(self, stream: Stream, content: bytes) -> None:
-        self.answer(stream, _HEAD, b"\0" + len(content).to_bytes(4, "big") + content, _GOOD)
+    def _reply(self, stream: Stream, answer: bytes | Status) -> None:
+        if isinstance(answer, Status):
+            self._refuse(stream, answer)
+        else:
+            self.answer(stream, _HEAD, b"\0" + len(answer).to_bytes(4, "big") + answer, _GOOD)
 
     def _refuse(self, stream: Stream, status: Status) -> None:
         self.answer(stream, b"", b"", status.encode())

@@ -6,7 +6,7 @@ a wrong shape into INTERNAL, and load a model on the event loop when it is asked
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 
 from predictors.core.errors import InvalidInput, WavecastError
 from predictors.serving.grpc_codec import decode_request, encode_response
-from predictors.serving.grpc_protocol import GrpcCall, Status
+from predictors.serving.grpc_protocol import GrpcCall, Reply, Status
 from predictors.serving.inference import Call, Inferences
 from predictors.serving.intake import Intake, retry_metadata
 from predictors.serving.message import told
@@ -43,7 +43,7 @@ class _InferCall(Call):
     message: Any = None
 
 
-class _GrpcInference(Inferences[_InferCall, _Asked, bytes]):
+class _GrpcInference(Inferences[_InferCall, _Asked, bytes | Status]):
     """Inferences over gRPC; the answer is raw if the request was."""
 
     def begin(self, call: GrpcCall, message: Any) -> _InferCall:
@@ -56,10 +56,10 @@ class _GrpcInference(Inferences[_InferCall, _Asked, bytes]):
             raise
         return _InferCall(model.name, model, this, call.left_s, message=message)
 
-    def failed(self, call: _InferCall, wrong: Exception) -> bytes:
-        """Raise the status, after the account has ended."""
+    def failed(self, call: _InferCall, wrong: Exception) -> Status:
+        """The status of an inference that failed."""
         call.this.end(wrong)
-        raise wrong
+        return _status(wrong, _INFER)
 
     def _decode(self, call: _InferCall, body: bytes) -> _Asked:
         message, model = call.message, call.model
@@ -94,36 +94,37 @@ class V2Service:
             raise RuntimeError("this process refuses nothing")
         return _status(self.refusals.turns.refusal(), _INFER)
 
-    def call(self, call: GrpcCall, message: bytes) -> bytes | Awaitable[bytes]:
-        """Answer a call, at once if that is possible.
+    def call(self, call: GrpcCall, message: bytes, reply: Reply) -> Coroutine[Any, Any, None] | None:
+        """Give ``reply`` the answer or the status, now or later, or return what gives it when it is run."""
+        entered = ExitStack()
 
-        Raises
-        ------
-        Status
-            For every error of the tree its code; INTERNAL without details for anything else.
-        """
+        def finish(answer: bytes | Status) -> None:
+            entered.close()
+            reply(answer)
+
         try:
-            with ExitStack() as entered:
-                entered.enter_context(self._intake.enter_grpc(call.method, call.metadata, call.address))
-                request = _parsed(self._requests[call.method], message)
-                if call.method == _INFER:
-                    begun = self._inference.begin(call, request)
-                    answer = self._inference.at_once(begun, message)
-                    if answer is not None:
-                        return answer
-                    later: Coroutine[Any, Any, bytes] = self._inference.answer(begun, message)
-                else:
-                    later = self._serialised(getattr(self, call.method)(request, call))
-                return self._finish(later, call.method, entered.pop_all())
-        except Exception as wrong:
-            raise _status(wrong, call.method) from wrong
+            entered.enter_context(self._intake.enter_grpc(call.method, call.metadata, call.address))
+            request = _parsed(self._requests[call.method], message)
+            if call.method != _INFER:
+                return self._finish(self._serialised(getattr(self, call.method)(request, call)), call.method, finish)
+            begun = self._inference.begin(call, request)
+            answer = self._inference.at_once(begun, message)
+            if answer is not None:
+                finish(answer)
+            elif not self._inference.then(begun, message, finish):
+                return self._finish(self._inference.answer(begun, message), _INFER, finish)
+        except Exception as wrong:  # noqa: BLE001 - told there
+            finish(_status(wrong, call.method))
+        return None
 
-    async def _finish(self, answer: Coroutine[Any, Any, bytes], method: str, entered: ExitStack) -> bytes:
-        with entered:
-            try:
-                return await answer
-            except Exception as wrong:
-                raise _status(wrong, method) from wrong
+    async def _finish(self, answer: Coroutine[Any, Any, bytes | Status], method: str, finish: Reply) -> None:
+        outcome: bytes | Status = Status("CANCELLED", "nobody waits for the answer any more")
+        try:
+            outcome = await answer
+        except Exception as wrong:  # noqa: BLE001 - told there
+            outcome = _status(wrong, method)
+        finally:
+            finish(outcome)
 
     async def _serialised(self, answer: Coroutine[Any, Any, Any]) -> bytes:
         return bytes((await answer).SerializeToString())

@@ -7,6 +7,7 @@ process and no turn is computed where the last byte of its body was read.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
@@ -80,6 +81,37 @@ class Inferences(Generic[C, A, R]):
         finally:
             if turns is not None:
                 turns.leave_soon(started)
+
+    def then(self, call: C, body: bytes, reply: Callable[[R], None]) -> bool:
+        """Have it answered by other processes, and give ``reply`` the reply; false if a task has to do it."""
+        if not (call.model.prompt and self.intake.is_small(len(body))):
+            return False
+        turns = self.intake.small
+        if turns is not None and not turns.take_now():
+            return False
+        call.this.trace.mark("queue")
+        started = time.perf_counter()
+
+        def done(outcome: Response | Exception) -> None:
+            if turns is not None:
+                turns.leave(started)
+            try:
+                if isinstance(outcome, Exception):
+                    raise outcome
+                result = self._good(call, outcome, self._encode_and_note(call, call.asked, outcome))
+            except Exception as wrong:  # noqa: BLE001 - told here
+                result = self.failed(call, wrong)
+            reply(result)
+
+        try:
+            call.asked = asked = self._decode_and_note(call, body)
+            begun = call.model.answer_then(asked.request, call.this.arrived, call.transport_s, done)
+        except Exception as wrong:  # noqa: BLE001 - told there
+            done(wrong)
+            return True
+        if not begun and turns is not None:
+            turns.leave(started)
+        return begun
 
     async def answer(self, call: C, body: bytes) -> R:
         """The reply, when it can be given."""

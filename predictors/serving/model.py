@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kserve import Model
 from kserve.metrics import PREDICT_HIST_TIME
 
-from predictors.core.errors import DeadlineExceeded, InvalidInput, NotReady
+from predictors.core.errors import DeadlineExceeded, InvalidInput, NotReady, WavecastError
 from predictors.serving.tensors import Request, Response, Scalar, TensorSpec, check_answer
 
 _WIRE_PARAMETERS = ("binary_data_output",)
 """Of a request as a whole, understood by the codecs."""
 SERIES_LENGTH = 128
+
+Done = Callable[[Response | Exception], None]
+"""Takes an answer, or why there is none."""
 
 
 class V2Model(Model):  # type: ignore[misc]  # kserve ships no types
@@ -33,8 +36,8 @@ class V2Model(Model):  # type: ignore[misc]  # kserve ships no types
     request_parameters
         Names of those that a request may have; another one is refused, because a misspelt
         ``max_age_s`` must not pass for none.
-    immediate
-        Whether `respond_now` answers small requests.
+    immediate, prompt
+        Whether `respond_now`, or `respond_then`, answers small requests.
     members
         Versions of the members of a release, by kind.
     """
@@ -46,6 +49,7 @@ class V2Model(Model):  # type: ignore[misc]  # kserve ships no types
     facts: Mapping[str, Scalar]
     request_parameters: tuple[str, ...]
     immediate = False
+    prompt = False
 
     def __init__(self, name: str, timeout_s: float) -> None:
         super().__init__(name)
@@ -79,6 +83,14 @@ class V2Model(Model):  # type: ignore[misc]  # kserve ships no types
         """The same without waiting for anything; ``None`` if that is not possible."""
         del request
         return None
+
+    def respond_then(self, request: Request, deadline: float, done: Done) -> bool:
+        """The same by other processes, without a task that waits for them.
+
+        ``done`` is called once, with a `TimeoutError` if it was too late, unless this raises or returns false.
+        """
+        del request, deadline, done
+        return False
 
     def metadata(self) -> dict[str, Any]:
         """What a client must know to build a request."""
@@ -126,6 +138,26 @@ class V2Model(Model):  # type: ignore[misc]  # kserve ships no types
             self._seconds.observe(time.monotonic() - started)
             check_answer(response, self.name)
         return response
+
+    def answer_then(self, request: Request, arrived: float, transport_s: float | None, done: Done) -> bool:
+        """As `answer`, by `respond_then`."""
+        deadline = self._admit(request, arrived, transport_s)
+        started = time.monotonic()
+        if started >= deadline:
+            raise self._late(deadline - arrived)
+
+        def answered(outcome: Response | Exception) -> None:
+            if isinstance(outcome, TimeoutError):
+                outcome = self._late(deadline - arrived)
+            elif isinstance(outcome, Response):
+                self._seconds.observe(time.monotonic() - started)
+                try:
+                    check_answer(outcome, self.name)
+                except WavecastError as wrong:
+                    outcome = wrong
+            done(outcome)
+
+        return self.respond_then(request, deadline, answered)
 
     async def answer(self, request: Request, arrived: float, transport_s: float | None = None) -> Response:
         """Answer a request within its deadline.

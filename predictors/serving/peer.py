@@ -1,6 +1,6 @@
 """Another process of the graph: V2 REST with binary tensors over connections that are kept.
 
-The decision record 0006 has the figures beside gRPC's.
+The decision record 0007 has the figures beside gRPC's.
 """
 
 from __future__ import annotations

@@ -94,6 +94,10 @@ class Turns:
         """
         asyncio.get_running_loop().call_soon(self._leave, 1.0, started)
 
+    def leave(self, started: float) -> None:
+        """End a turn of `take_now`, begun at `time.perf_counter`."""
+        self._leave(1.0, started)
+
     def refusal(self) -> Overloaded:
         """The error of a request that is refused now."""
         return Overloaded(

@@ -6,7 +6,7 @@ import sys
 from functools import partial
 
 from predictors.serving.cache import ResponseCache
-from predictors.serving.ensemble import ask_router
+from predictors.serving.ensemble import ask_router, ask_router_then
 from predictors.serving.forecast import WavecastModel
 from predictors.serving.peer import Peer
 from predictors.serving.registry import Registry
@@ -23,8 +23,9 @@ def main() -> None:
     router = Peer(settings.predictor_host)
     worker = Worker(settings.inline_rows, settings.worker_threads)
     ask = partial(ask_router, router, release.release)
+    ask_then = partial(ask_router_then, router, release.release)
     cache = ResponseCache.of(settings.cache_windows)
-    model = WavecastModel(release, golden, ask, settings, worker, router, cache)
+    model = WavecastModel(release, golden, ask, settings, worker, router, cache, forecaster_then=ask_then)
     Server(settings, worker).start(Registry([model]))
 
 

@@ -7,13 +7,13 @@ import gzip
 import socket
 import struct
 import zlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 from h2_client import PATH, PREFACE, SETTINGS, Connection, message
 
-from predictors.serving.grpc_protocol import GrpcCall, GrpcServer, Status
+from predictors.serving.grpc_protocol import GrpcCall, GrpcServer, Reply, Status
 from predictors.serving.http2 import END_HEADERS, END_STREAM, Code, Kind, frame
 
 PADDED, PRIORITY = 0x8, 0x20
@@ -38,21 +38,23 @@ class Echo:
     def refusal(self) -> Status:
         raise AssertionError
 
-    def call(self, call: GrpcCall, message: bytes) -> bytes | Awaitable[bytes]:
+    def call(self, call: GrpcCall, message: bytes, reply: Reply) -> Coroutine[Any, Any, None] | None:
         self.calls.append(call)
+        if call.method == "Wait":
+            return self._wait(message, reply)
         if call.method == "Fail":
-            raise Status("NOT_FOUND", "100 % of ☃\n", {"retry-after": "1"})
-        if call.method == "Large":
-            return bytes(range(256)) * 1000
-        return self._wait(message) if call.method == "Wait" else message
+            reply(Status("NOT_FOUND", "100 % of ☃\n", {"retry-after": "1"}))
+        else:
+            reply(bytes(range(256)) * 1000 if call.method == "Large" else message)
+        return None
 
-    async def _wait(self, message: bytes) -> bytes:
+    async def _wait(self, message: bytes, reply: Reply) -> None:
         try:
             await self.go.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-        return message
+        reply(message)
 
 
 Story = Callable[[Connection, Echo, GrpcServer], Coroutine[Any, Any, None]]
