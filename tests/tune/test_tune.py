@@ -26,7 +26,7 @@ from optimization.train.recipe import read_recipe
 from optimization.tune.folds import before, timeline
 from optimization.tune.run import Tuned, tune
 from optimization.tune.settings import TuneSettings
-from optimization.tune.storage import open_storage
+from optimization.tune.storage import making, open_storage
 from optimization.tune.study import RECIPE, WORKER
 from optimization.tune.worker import INDEX
 from predictors.cli import main
@@ -38,10 +38,6 @@ pytestmark = pytest.mark.xdist_group("tune")
 PATIENCE_S = 120.0
 SLOW = "import time, optimization.tune.folds as f; s = f.Fold.score; f.Fold.score = lambda *a: time.sleep(1.0) or s(*a)"
 """Makes a trial long enough to be killed in; runs in every process that finds it on its path."""
-
-pytestmark = pytest.mark.xfail(
-    strict=False, reason="not yet seen to pass as a whole on a machine that is not overloaded"
-)
 
 
 @pytest.fixture
@@ -82,7 +78,9 @@ def started(settings: TuneSettings, slow: Path | None = None, **environment: str
 
 
 def trials_of(settings: TuneSettings) -> list[optuna.trial.FrozenTrial]:
-    with open_storage(settings.storage, Path(settings.out), 1) as storage:
+    out = Path(settings.out)
+    # PostgreSQL's tables are made by whoever comes first, so two must not come at once.
+    with making(settings.storage, out), open_storage(settings.storage, out, 1) as storage:
         if settings.study not in [study.study_name for study in optuna.get_all_study_summaries(storage)]:
             return []
         return optuna.load_study(study_name=settings.study, storage=storage).trials
@@ -140,9 +138,6 @@ def test_features_are_chosen_by_the_backbone_and_kept_unless_clearly_better(quic
     assert read_recipe(tuned.path) == tuned.recipe
 
 
-@pytest.mark.xfail(
-    strict=False, reason="failed once where eight processes shared two cores; the cause is not known yet"
-)
 def test_a_killed_worker_loses_its_trial_only(quick: TuneSettings, postgres: str, tmp_path: Path) -> None:
     settings = replace(quick, storage=postgres, study="killed", trials=4, jobs=2, heartbeat_s=30)
     with started(settings, tmp_path) as process:
