@@ -75,22 +75,10 @@ def compress(
     with progress_bar(enabled=not as_json) as progress:
         report = compress_run(run_folder, table, settings, folder, progress, overwrite=overwrite)
     if as_json:
-        click.echo(json.dumps(_plain(report) | {"run": str(folder)}))
+        click.echo(json.dumps(report.summary() | {"run": str(folder)}))
         return
     _show(report)
     click.echo(f"next: wavecast publish --run {folder}")
-
-
-def _plain(report: CompressReport) -> dict[str, object]:
-    from dataclasses import asdict
-
-    return {
-        "parent_release": report.parent_release,
-        "release": report.release.release,
-        "members": {kind: asdict(member) for kind, member in report.members.items()},
-        "ensemble": asdict(report.ensemble),
-        "gates": asdict(report.gates),
-    }
 
 
 def _show(report: CompressReport) -> None:

@@ -1,19 +1,27 @@
 """Stage 2: what accuracy costs at serving time, and which point of that frontier is chosen.
 
 Two objectives, the loss of the search and the served latency, with the size of the artifact as a
-constraint. It runs in one process with nothing beside it, for the sake of the clock.
+constraint. The folds of a candidate are fitted side by side; then its latency is measured with
+nothing beside it, one candidate after the other.
 
 The rule of choice. Losses over a dozen folds are noisy, the gains over the backbone are small, and
 the best of many candidates is partly the luckiest. So a candidate has to show that it is no worse
 than the default settings: the upper 95 % bound of the mean of the paired differences of their folds
 (Student's t) is at most 0.2 % of the default's loss. What shows that and is small enough is
-eligible; of the eligible points that no other eligible point beats, the fastest is chosen whose
-loss is at most 0.05 % above the least.
+eligible. Of the eligible points that no other eligible point beats, the fastest is chosen that
+keeps at least half of what the most accurate gains over the default settings, or costs no more
+than 0.05 % of its loss: so speed is taken wherever it is free, and never paid for with a loss
+above the default's own beyond that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -25,9 +33,12 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import t as student
 
+from optimization.data.bars import BarTable
+from optimization.parallel import start_worker
+from optimization.rows import make_rows
 from optimization.train.learner import Learner
 from optimization.train.members import LEARNERS, recipe_of
-from optimization.tune.folds import Fold
+from optimization.tune.folds import Blocks, Fold, make_folds
 from optimization.tune.latency import CALLS, Latency, measure
 from optimization.tune.spaces import MEMBER_SPACES
 from optimization.tune.storage import give_up
@@ -35,6 +46,7 @@ from optimization.tune.study import ERROR, OWN_ERRORS, RECIPE, make_sampler, run
 from optimization.walkforward import member_model
 from predictors.core.errors import WavecastError
 from predictors.members.onnx_member import OnnxMember
+from predictors.wavelet.features import series_features
 from predictors.wavelet.spec import FeatureSpec
 
 MARGIN = 0.002
@@ -42,6 +54,11 @@ MARGIN = 0.002
 CONFIDENCE = 0.95
 SPEED_COST = 0.0005
 """Part of the least loss that speed may cost: about a tenth of that gain."""
+KEPT_GAIN = 0.5
+"""Part of the gain over the default settings that speed must leave."""
+
+Evaluate = Callable[[Learner], tuple[list[float], bytes]]
+"""Losses of a candidate by fold, and its model of the last."""
 
 _DEFAULT, _TUNED = "default", "tuned"
 
@@ -85,7 +102,8 @@ def explore(
     study: Study,
     kind: str,
     spec: FeatureSpec,
-    folds: Sequence[Fold],
+    last: Fold,
+    evaluate: Evaluate,
     tuned: Learner,
     seed: int,
     max_bytes: int | None,
@@ -97,8 +115,12 @@ def explore(
     ----------
     study
         Of two objectives; resumed if it has trials.
-    kind, spec, folds, seed
+    kind, spec, seed
         Of the search.
+    last
+        Its last fold, whose block is what latency is measured on.
+    evaluate
+        See `side_by_side`.
     tuned
         The winner of stage 1.
     max_bytes
@@ -115,7 +137,7 @@ def explore(
     WavecastError
         If no candidate could be evaluated.
     """
-    space, last = MEMBER_SPACES[kind], folds[-1]
+    space = MEMBER_SPACES[kind]
     bases = {_DEFAULT: LEARNERS[kind], _TUNED: tuned}
     reference_model = member_model(last.backbone, bases[_DEFAULT], last.fit(bases[_DEFAULT], seed))
     reference = OnnxMember(reference_model)
@@ -125,11 +147,7 @@ def explore(
         try:
             base = bases[trial.suggest_categorical("base", list(bases))]
             learner = space.suggest_size(trial, base, spec)
-            losses = []
-            for fold in folds:
-                fitted = fold.fit(learner, seed)
-                losses.append(fold.relative(fold.forecast(learner, fitted)))
-            model = member_model(last.backbone, learner, fitted)
+            losses, model = evaluate(learner)
             latency = measure(OnnxMember(model), reference, last.test.tabular[:CALLS], last.test.sequence[:CALLS])
         except OWN_ERRORS as wrong:
             trial.set_user_attr(ERROR, str(wrong))
@@ -158,6 +176,55 @@ def explore(
     return mark(points, recipe_of(bases[_DEFAULT]))
 
 
+@contextmanager
+def side_by_side(seen: BarTable, spec: FeatureSpec, blocks: Blocks, seed: int, jobs: int) -> Iterator[Evaluate]:
+    """Processes that evaluate a candidate on all folds at once, and wait in between.
+
+    Raises
+    ------
+    WavecastError
+        If one of them dies.
+    """
+    context = multiprocessing.get_context("spawn")
+    arguments = (seen, spec, blocks, seed)
+    with ProcessPoolExecutor(min(jobs, len(blocks)), context, _hold_folds, arguments) as pool:
+
+        def evaluate(learner: Learner) -> tuple[list[float], bytes]:
+            try:
+                results = list(pool.map(_evaluate, [learner] * len(blocks), range(len(blocks))))
+            except BrokenProcessPool as died:  # a RuntimeError, as a trial's own errors are
+                raise _Lost from died
+            return [loss for loss, _ in results], results[-1][1]
+
+        try:
+            yield evaluate
+        except _Lost as lost:
+            raise WavecastError("a worker of the frontier died (out of memory?); run again to resume") from lost
+
+
+class _Lost(Exception):
+    """No trial's fault."""
+
+
+_held: tuple[list[Fold], int] | None = None
+
+
+def _hold_folds(seen: BarTable, spec: FeatureSpec, blocks: Blocks, seed: int) -> None:
+    global _held
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    start_worker()
+    _held = make_folds(make_rows(seen, spec, series_features), spec, blocks), seed
+
+
+def _evaluate(learner: Learner, number: int) -> tuple[float, bytes]:
+    assert _held is not None
+    (folds, seed), last = _held, number == len(_held[0]) - 1
+    fold = folds[number]
+    fitted = fold.fit(learner, seed)
+    model = member_model(fold.backbone, learner, fitted) if last else b""
+    return fold.relative(fold.forecast(learner, fitted)), model
+
+
 def frontier_study(name: str, storage: BaseStorage, kind: str, seed: int) -> Study:
     """Load or make the study of two objectives."""
     study = optuna.create_study(
@@ -183,8 +250,8 @@ def mark(points: Sequence[Point], default: dict[str, Any]) -> list[Point]:
     return [replace(point, efficient=point.eligible and not beaten(point)) for point in judged]
 
 
-def choose(points: Sequence[Point]) -> Point:
-    """The fastest efficient point whose loss is at most 0.05 % above that of the most accurate one.
+def choose(points: Sequence[Point], default: dict[str, Any]) -> Point:
+    """The fastest efficient point that keeps half of the gain over the ``default`` recipe; see the module.
 
     Raises
     ------
@@ -198,7 +265,9 @@ def choose(points: Sequence[Point]) -> Point:
             "no candidate is both within the size limit and no worse than the default settings; "
             f"the smallest artifact has {smallest} bytes: raise --max-bytes"
         )
-    limit = min(point.loss for point in efficient) * (1.0 + SPEED_COST)
+    least = min(point.loss for point in efficient)
+    incumbent = next((point.loss for point in points if point.recipe == default), least)
+    limit = max(least * (1.0 + SPEED_COST), incumbent - KEPT_GAIN * (incumbent - least))
     return min((p for p in efficient if p.loss <= limit), key=lambda p: (p.latency.ratio, p.loss, p.trial))
 
 

@@ -28,7 +28,7 @@ from optimization.train.xgboost import BoostedLearner
 from optimization.tune.crew import Crew
 from optimization.tune.early_stopping import stopped
 from optimization.tune.folds import Blocks, before, make_folds, most_folds, plan_blocks, timeline, tuning_end
-from optimization.tune.frontier import Point, choose, explore, frontier_study, upper_bound
+from optimization.tune.frontier import Point, choose, explore, frontier_study, side_by_side, upper_bound
 from optimization.tune.outer import Candidate, Outcome, compare
 from optimization.tune.picture import frontier_svg
 from optimization.tune.search import make_objective
@@ -266,7 +266,7 @@ def _conclude(
         losses: dict[str, float | None] = {"default": 1.0, "chosen": best.values[0] if better else 1.0}
     else:
         points = _frontier(settings, storage, study, seen, identity, best, progress)
-        chosen = choose(points)
+        chosen = choose(points, recipe_of(LEARNERS[settings.kind]))
         recipe = Recipe(settings.kind, spec, chosen.recipe, provenance | _measured(chosen))
         candidates = (
             Candidate(spec, LEARNERS[settings.kind]),
@@ -298,7 +298,7 @@ def _frontier(
     progress: Progress,
 ) -> list[Point]:
     spec = settings.feature_spec
-    folds = make_folds(make_rows(seen, spec, series_features), spec, identity.folds)
+    last = make_folds(make_rows(seen, spec, series_features), spec, identity.folds[-1:])[0]
     study = frontier_study(f"{settings.study}-frontier-{best.number}", storage, settings.kind, settings.seed)
     allowed_s = None if settings.budget_s is None else FRONTIER_SHARE * settings.budget_s
     most = FRONTIER_TRIALS if settings.trials is None else min(settings.trials, FRONTIER_TRIALS)
@@ -312,7 +312,8 @@ def _frontier(
         return spent_s(frontier) + trial_s(frontier) < allowed_s
 
     tuned = learner_from(settings.kind, best.user_attrs[RECIPE])
-    points = explore(study, settings.kind, spec, folds, tuned, settings.seed, settings.max_bytes, more)
+    with side_by_side(seen, spec, identity.folds, settings.seed, settings.jobs) as evaluate:
+        points = explore(study, settings.kind, spec, last, evaluate, tuned, settings.seed, settings.max_bytes, more)
     progress.update(bar, total=len(points), completed=len(points))
     return points
 
