@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--folds", type=int, metavar="N", help="Inner folds of a study; from the budget if not given.")
 @click.option("--fidelity", type=float, help="Largest RMSE of a numeric step, as a part of the output's deviation.")
 @click.option("--loss-ratio", type=float, help="Largest out-of-fold QLIKE, as a multiple of the uncompressed one's.")
+@click.option("--significance", type=float, help="Level at which a loss counts as worse (Diebold-Mariano, one-sided).")
 @click.option("--latency-ratio", type=float, help="Largest p50 at batch 1, as a multiple of the step's input.")
 @seed_option
 @json_option
@@ -50,6 +51,7 @@ def optimise(
     folds: int | None,
     fidelity: float | None,
     loss_ratio: float | None,
+    significance: float | None,
     latency_ratio: float | None,
     seed: int,
     as_json: bool,
@@ -73,7 +75,12 @@ def optimise(
         from optimization.optimise.settings import OptimiseSettings
         from optimization.tune.settings import parse_budget
 
-    limits = {"fidelity": fidelity, "loss_ratio": loss_ratio, "latency_ratio": latency_ratio}
+    limits = {
+        "fidelity": fidelity,
+        "loss_ratio": loss_ratio,
+        "significance": significance,
+        "latency_ratio": latency_ratio,
+    }
     settings = OptimiseSettings(
         data=data,
         store=store,

@@ -9,7 +9,7 @@ from typing import Any
 from optimization.compress.gates import Verdict
 from optimization.optimise.pictures import frontier, importances
 from optimization.report.html import document, figure, p_text, percent, section, signed, table
-from optimization.tune.frontier import KEPT_GAIN, MARGIN, SPEED_COST
+from optimization.tune.frontier import MARGIN, SPEED_COST
 
 SIGNIFICANCE = 0.05
 
@@ -125,10 +125,10 @@ def _frontiers(studies: Mapping[str, Any]) -> str:
     members = {kind: study for kind, study in studies.items() if study["frontier"]}
     rule = (
         "The rule: a candidate is eligible if it is no larger than the default and its folds show, at 95 %, that it "
-        f"costs at most {percent(MARGIN)} of the default's loss; of the efficient ones the fastest is chosen that "
-        f"keeps {percent(KEPT_GAIN, 0)} of the best one's gain over the default, or costs at most "
-        f"{percent(SPEED_COST, 2)}. Area: bytes. Latency is that of the exported model on one thread, in turns with "
-        "the default's, with nothing else at work."
+        f"costs at most {percent(MARGIN)} of the default's loss; of the efficient ones whose loss is no higher than "
+        "the default's the best bargain is chosen: a tenth of the default's p50 is worth "
+        f"{percent(SPEED_COST, 2)} of its loss. Area: bytes. Latency is that of the exported model on one thread, "
+        "in turns with the default's, with nothing else at work."
     )
     pictures = figure((frontier(kind, study) for kind, study in members.items()), rule)
     tables = "".join(
@@ -208,9 +208,9 @@ def _gates(report: Mapping[str, Any]) -> str:
     said = (
         f"<p>Numeric steps keep the RMSE against their input under {percent(limits['fidelity'])} of its deviation; "
         f"every step keeps out-of-fold QLIKE within {limits['loss_ratio']:g} × of its parent's and not significantly "
-        f"worse (one-sided at {percent(limits['significance'], 0)}), its bytes within {limits['size_ratio']:g} × and its p50 "
-        f"within {limits['latency_ratio']:g} × of its input's. The limits and verdicts are in every member's manifest; "
-        "the golden windows were replayed on this machine's CPU before anything was published.</p>"
+        f"worse (one-sided at {percent(limits['significance'], 0)}), its bytes within {limits['size_ratio']:g} × "
+        f"and its p50 within {limits['latency_ratio']:g} × of its input's. The limits and verdicts are in every "
+        "member's manifest; the golden windows were replayed on this machine's CPU before anything was published.</p>"
     )
     rows = []
     for kind, member in report["compressed"]["members"].items():

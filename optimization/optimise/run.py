@@ -36,6 +36,7 @@ from predictors.core.proxies import REALISED
 from predictors.store import Store, newest_release
 
 REPORT, PAGE = "optimisation.json", "optimisation.html"
+BEFORE_GATES = (*(f"tune-{kind}" for kind in WEIGHTS), "train")
 RELEASE_GATES = ("uncompressed", "equal weights")
 """Ensembles that the one to be published is gated against."""
 
@@ -76,31 +77,35 @@ def optimise(
         (work / "stages").mkdir(parents=True, exist_ok=True)
     stages = Stages(work / "stages", announce)
     _tune_all(settings, table, stages, work, show)
+    parents, members, gated = work / "run", work / f"compressed-{settings.gates_key}", f"compress-{settings.gates_key}"
     recipes = tuple(read_recipe(work / "tune" / f"recipe-{kind}.json") for kind in WEIGHTS)
 
     def train() -> Result:
-        shutil.rmtree(work / "run", ignore_errors=True)  # a stage that was broken off after its folder was complete
+        shutil.rmtree(parents, ignore_errors=True)  # a stage that was broken off after its folder was complete
         chosen = TrainSettings(settings.proxy, settings.bars_per_year, settings.seed, recipes)
         with progress_bar(enabled=show) as progress:
-            release = train_run(table, chosen, work / "run", progress)
+            release = train_run(table, chosen, parents, progress)
         return {"release": release.release, "members": release.members, "scores": release.scores}
 
     def compress() -> Result:
-        shutil.rmtree(work / "compressed", ignore_errors=True)
-        left = settings.budget_s * WALKED_AGAIN - sum(stages.seconds().values())
+        shutil.rmtree(members, ignore_errors=True)
+        left = settings.budget_s * WALKED_AGAIN - sum(stages.seconds(*BEFORE_GATES).values())
         how = CompressSettings(
             DEFAULT_STEPS, settings.gates, keep_passing=True, reference_from=until, walk_again_s=max(left, 0.0)
         )
         with progress_bar(enabled=show) as progress:
-            return compress_run(str(work / "run"), table, how, work / "compressed", progress).summary()
+            return compress_run(str(parents), table, how, members, progress).summary()
 
     trained = stages.run("train", train)
-    compressed = stages.run("compress", compress)
+    compressed = stages.run(gated, compress)
     refused = _refused(compressed)
     if not refused:
         announce("publish", None)
-        publish(str(work / "compressed"), settings.store)  # which is nothing more where it was done
-    report = _report(settings, table, until, stages, work, trained, compressed, refused)
+        publish(str(members), settings.store)  # which is nothing more where it was done
+    report = _report(settings, table, until, stages, trained, compressed, refused) | {
+        "lineage": lineage(Store(str(members)), Store(str(parents)))
+    }
+    report |= {"must_hold": [asdict(one) for one in must_hold(report)]}
     with writing(out):
         write_whole(out / REPORT, json.dumps(report, indent=2, allow_nan=False).encode() + b"\n")
         write_whole(out / PAGE, render_page(report).encode())
@@ -124,7 +129,7 @@ def _tune_all(settings: OptimiseSettings, table: BarTable, stages: Stages, work:
         chosen = [] if kind == FEATURES else [read_recipe(work / "tune" / f"recipe-{FEATURES}.json")]
 
         def study(kind: str = kind, chosen: list[Recipe] = chosen) -> Result:
-            spent = sum(stages.seconds().values())
+            spent = sum(stages.seconds(*BEFORE_GATES).values())
             how = TuneSettings(
                 kind=kind,
                 data=settings.data,
@@ -158,14 +163,13 @@ def _report(
     table: BarTable,
     until: int,
     stages: Stages,
-    work: Path,
     trained: Result,
     compressed: Result,
     refused: list[str],
 ) -> dict[str, Any]:
     studies = {kind: stages.result(f"tune-{kind}") for kind in WEIGHTS}
-    seconds = stages.seconds()
-    report = {
+    seconds = stages.seconds(*BEFORE_GATES, f"compress-{settings.gates_key}")
+    return {
         "data": {
             "source": table.source,
             "fingerprint": table.fingerprint,
@@ -187,7 +191,5 @@ def _report(
         "compressed": compressed,
         "published": None if refused else compressed["release"],
         "refused": refused,
-        "lineage": lineage(Store(str(work / "compressed")), Store(str(work / "run"))),
         "libraries": {name: version(name) for name in ("wavecast", "optuna", "onnxruntime", "torch", "xgboost-cpu")},
     }
-    return report | {"must_hold": [asdict(one) for one in must_hold(report)]}

@@ -57,7 +57,15 @@ class OptimiseSettings:
             raise InvalidInput(f"--jobs is {self.jobs}; it must be at least 1")
 
     def key(self, data_fingerprint: str) -> str:
-        """Twelve hex digits of the bars, of the code and of all settings that decide the release: what is resumed."""
-        decides = {k: v for k, v in asdict(self).items() if k not in ("data", "store", "out", "storage", "jobs")}
-        content = json.dumps([data_fingerprint, code_version(), decides], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:12]
+        """Of the bars, the code and all settings that decide the members before compression: what is resumed."""
+        free = ("data", "store", "out", "storage", "jobs", "gates")
+        return _digest([data_fingerprint, code_version(), {k: v for k, v in asdict(self).items() if k not in free}])
+
+    @property
+    def gates_key(self) -> str:
+        """Of the gates, which only compression is put to."""
+        return _digest(asdict(self.gates))
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

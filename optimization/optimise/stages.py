@@ -48,10 +48,10 @@ class Stages:
         """The result of a finished stage."""
         return dict(json.loads(self._path(name).read_bytes())["result"])
 
-    def seconds(self) -> dict[str, float]:
-        """What every finished stage took, in whatever run that was; in order of their end."""
-        files = sorted(self.folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
-        return {file.stem: json.loads(file.read_bytes())["seconds"] for file in files}
+    def seconds(self, *names: str) -> dict[str, float]:
+        """What those of some stages took that are finished, in whatever run that was."""
+        kept = {name: self._kept(name) for name in names}
+        return {name: record["seconds"] for name, record in kept.items() if record is not None}
 
     def _kept(self, name: str) -> Result | None:
         path = self._path(name)

@@ -8,10 +8,11 @@ The rule of choice. Losses over a dozen folds are noisy, the gains over the back
 the best of many candidates is partly the luckiest. So a candidate has to show that it is no worse
 than the default settings: the upper 95 % bound of the mean of the paired differences of their folds
 (Student's t) is at most 0.2 % of the default's loss. What shows that and is small enough is
-eligible. Of the eligible points that no other eligible point beats, the fastest is chosen that
-keeps at least half of what the most accurate gains over the default settings, or costs no more
-than 0.05 % of its loss: so speed is taken wherever it is free, and never paid for with a loss
-above the default's own beyond that.
+eligible. Of the eligible points that no other eligible point beats, those are left whose loss is no
+higher than the default's (or within 0.05 % of the least); of these the one with the least sum of
+loss and price of latency is chosen, both relative to the default's: a tenth of the default's p50 is
+worth 0.05 % of its loss. So a faster model of the same loss always wins, speed is never paid for
+with a loss above the default's, and no accuracy is given away for microseconds that nobody feels.
 """
 
 from __future__ import annotations
@@ -53,9 +54,7 @@ MARGIN = 0.002
 """Part of the default's loss that a candidate may be worse by: about half of what members gain on the backbone."""
 CONFIDENCE = 0.95
 SPEED_COST = 0.0005
-"""Part of the least loss that speed may cost: about a tenth of that gain."""
-KEPT_GAIN = 0.5
-"""Part of the gain over the default settings that speed must leave."""
+"""Part of its loss that a tenth of the default's latency is worth: about a tenth of that gain."""
 
 Evaluate = Callable[[Learner], tuple[list[float], bytes]]
 """Losses of a candidate by fold, and its model of the last."""
@@ -251,7 +250,7 @@ def mark(points: Sequence[Point], default: dict[str, Any]) -> list[Point]:
 
 
 def choose(points: Sequence[Point], default: dict[str, Any]) -> Point:
-    """The fastest efficient point that keeps half of the gain over the ``default`` recipe; see the module.
+    """The efficient point that is the best bargain beside the ``default`` recipe; see the module.
 
     Raises
     ------
@@ -267,8 +266,11 @@ def choose(points: Sequence[Point], default: dict[str, Any]) -> Point:
         )
     least = min(point.loss for point in efficient)
     incumbent = next((point.loss for point in points if point.recipe == default), least)
-    limit = max(least * (1.0 + SPEED_COST), incumbent - KEPT_GAIN * (incumbent - least))
-    return min((p for p in efficient if p.loss <= limit), key=lambda p: (p.latency.ratio, p.loss, p.trial))
+    limit = max(least * (1.0 + SPEED_COST), incumbent)
+    return min(
+        (p for p in efficient if p.loss <= limit),
+        key=lambda p: (p.loss / incumbent + 10.0 * SPEED_COST * p.latency.ratio, p.trial),
+    )
 
 
 def no_worse(point: Point, incumbent: Point) -> bool:
