@@ -136,10 +136,15 @@ def _weights(ensemble: Mapping[str, Any], gates: Mapping[str, Any]) -> MustHold:
 def _time(budget: Mapping[str, Any]) -> MustHold:
     return MustHold(
         "time: all stages",
-        f"{budget['spent_s'] / 60.0:.1f} min",
-        f"at most {OVERRUN * budget['budget_s'] / 60.0:g} min for a budget of {budget['budget_s'] / 60.0:g} min",
+        time_text(budget["spent_s"]),
+        f"at most {time_text(OVERRUN * budget['budget_s'])} for a budget of {time_text(budget['budget_s'])}",
         budget["spent_s"] <= OVERRUN * budget["budget_s"],
     )
+
+
+def time_text(seconds: float) -> str:
+    """``45 s`` or ``12.5 min``."""
+    return f"{seconds:.0f} s" if seconds < 100.0 else f"{seconds / 60.0:.1f} min"
 
 
 def _chosen(study: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from html import escape
 from typing import Any
 
 from optimization.compress.gates import Verdict
+from optimization.optimise.must_hold import time_text
 from optimization.optimise.pictures import frontier, importances
 from optimization.report.html import document, figure, p_text, percent, section, signed, table
 from optimization.tune.frontier import MARGIN, SPEED_COST
+from predictors.wavelet.spec import FeatureSpec
 
 SIGNIFICANCE = 0.05
 
@@ -52,7 +54,7 @@ def _facts(report: Mapping[str, Any]) -> str:
     facts = {
         "Data": f"{data['bars']:,} bars of {escape(symbols)}; fingerprint {data['fingerprint'][:12]}",
         "Tuned on": f"bars before {escape(data['tuned_until'])}; the outer folds are all that follow",
-        "Budget": f"{budget['budget_s'] / 60.0:g} min, {budget['spent_s'] / 60.0:.1f} min were spent",
+        "Budget": f"{time_text(budget['budget_s'])}, and {time_text(budget['spent_s'])} were spent",
         "Machine": f"{settings['cores']} cores, {settings['jobs']} workers a study; studies in a {settings['storage']}",
         "Settings": f"proxy <code>{escape(settings['proxy'])}</code>, seed {settings['seed']}",
         "Libraries": escape(", ".join(f"{name} {number}" for name, number in report["libraries"].items())),
@@ -76,7 +78,7 @@ def _must_hold(held: Sequence[Mapping[str, Any]]) -> str:
         "of the released member at the same origins. Where a figure is not met, the frontiers below show what the "
         "studies found instead.</p>"
     )
-    return table("Figures that must hold", ["figure", "verdict", "found", "bound"], rows, prose=True) + note
+    return table("Met or not", ["figure", "verdict", "found", "bound"], rows, prose=True) + note
 
 
 def _studies(report: Mapping[str, Any]) -> str:
@@ -200,7 +202,7 @@ def _step(step: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _latencies(by_batch: Mapping[str, Sequence[float]]) -> list[str]:
-    return [f"{p50:.0f} <small>({low:.0f}–{high:.0f})</small>" for p50, low, high in by_batch.values()]
+    return [f"{p50:,.0f} <small>({low:,.0f}–{high:,.0f})</small>" for p50, low, high in by_batch.values()]
 
 
 def _gates(report: Mapping[str, Any]) -> str:
@@ -268,10 +270,12 @@ def _compared(name: str, ensemble: Mapping[str, Any]) -> str:
 
 def _lineage(report: Mapping[str, Any]) -> str:
     line = report["lineage"]
+    spec = FeatureSpec.from_json(line["spec"])
     members = "".join(f"<li>{_member(member)}</li>" for member in line["members"])
     return (
         f"<ul><li>release <code>{line['release']}</code>, of bars <code>{line['data_fingerprint'][:12]}</code>, "
-        f"features <code>{escape(line['spec'])}</code><ul>{members}</ul></li></ul>"
+        f"features <code>{spec.hash[:12]}</code>: {spec.filter}, {spec.levels} levels, windows of {spec.window_bars} "
+        f"bars, groups {', '.join(spec.groups)}<ul>{members}</ul></li></ul>"
         "<p class=note>The same is in the manifests: <code>wavecast store show RELEASE</code>.</p>"
     )
 

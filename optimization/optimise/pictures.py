@@ -40,6 +40,7 @@ def frontier(kind: str, study: Mapping[str, Any]) -> str:
     front = sorted((p["latency"]["ratio"], p["loss"]) for p in points if p["efficient"])
     axes.plot([x for x, _ in front], [y for _, y in front], color=SERIES[0], linewidth=1.0)
     axes.set_xlabel("p50 at batch 1 / default's")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4f}"))
     legend(axes)

@@ -168,7 +168,8 @@ def _report(
     refused: list[str],
 ) -> dict[str, Any]:
     studies = {kind: stages.result(f"tune-{kind}") for kind in WEIGHTS}
-    seconds = stages.seconds(*BEFORE_GATES, f"compress-{settings.gates_key}")
+    gated = f"compress-{settings.gates_key}"
+    seconds = stages.seconds(*BEFORE_GATES) | {"compress": stages.seconds(gated)[gated]}
     return {
         "data": {
             "source": table.source,

@@ -83,7 +83,7 @@ def test_the_figures_are_those_of_the_stages(optimised: Optimised) -> None:
     assert set(report["budget"]["stages_s"]) >= {f"tune-{kind}" for kind in report["studies"]} | {"train"}
     assert report["budget"]["spent_s"] == pytest.approx(sum(report["budget"]["stages_s"].values()))
     held = {one["what"]: one for one in report["must_hold"]}
-    assert len(held) == 11
+    assert len(held) == 12
     for kind in ("lstm", "transformer"):
         member = report["compressed"]["members"][kind]
         ratio = member["steps"][-1]["size_bytes"] / member["reference"]["size_bytes"]
