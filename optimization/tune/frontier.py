@@ -7,7 +7,8 @@ nothing beside it, one candidate after the other.
 The rule of choice. Losses over a dozen folds are noisy, the gains over the backbone are small, and
 the best of many candidates is partly the luckiest. So a candidate has to show that it is no worse
 than the default settings: the upper 95 % bound of the mean of the paired differences of their folds
-(Student's t) is at most 0.2 % of the default's loss. What shows that and is small enough is
+(Student's t) is at most 0.2 % of the default's loss. Around the winner of a search of N trials that
+bound is the one at 5 % / N, for its luck (Bonferroni). What shows that and is small enough is
 eligible. Of the eligible points that no other eligible point beats, those are left whose loss is no
 higher than the default's (or within 0.05 % of the least); of these the one with the least sum of
 loss and price of latency is chosen, both relative to the default's: a tenth of the default's p50 is
@@ -70,6 +71,8 @@ class Point:
     ----------
     trial
         Its number in the study.
+    base
+        What it is a size of: the ``default`` settings, or the ``tuned`` ones, the winner of the search.
     recipe
         Its settings.
     loss, fold_losses
@@ -87,6 +90,7 @@ class Point:
     """
 
     trial: int
+    base: str
     recipe: dict[str, Any]
     loss: float
     fold_losses: tuple[float, ...]
@@ -104,6 +108,7 @@ def explore(
     last: Fold,
     evaluate: Evaluate,
     tuned: Learner,
+    searched: int,
     seed: int,
     max_bytes: int | None,
     more: Callable[[Study], bool],
@@ -120,8 +125,8 @@ def explore(
         Its last fold, whose block is what latency is measured on.
     evaluate
         See `side_by_side`.
-    tuned
-        The winner of stage 1.
+    tuned, searched
+        The winner of stage 1, and of how many trials.
     max_bytes
         Largest artifact; ``None`` for that of the default settings.
     more
@@ -172,7 +177,7 @@ def explore(
     points = [_point(trial, limit) for trial in _complete(study)]
     if not points:
         raise WavecastError(f"study '{study.study_name}' has no valid trial: {_failed(study)[-1].user_attrs[ERROR]}")
-    return mark(points, recipe_of(bases[_DEFAULT]))
+    return mark(points, recipe_of(bases[_DEFAULT]), searched)
 
 
 @contextmanager
@@ -233,13 +238,20 @@ def frontier_study(name: str, storage: BaseStorage, kind: str, seed: int) -> Stu
     return study
 
 
-def mark(points: Sequence[Point], default: dict[str, Any]) -> list[Point]:
+def mark(points: Sequence[Point], default: dict[str, Any], searched: int) -> list[Point]:
     """The points with `Point.eligible` and `Point.efficient` set, against those of the ``default`` recipe.
+
+    ``searched`` is the number of trials whose winner the tuned settings are.
 
     If the default has no point, because its trial failed, whatever is feasible is eligible.
     """
     incumbent = next((point for point in points if point.recipe == default), None)
-    judged = [replace(p, eligible=p.feasible and (incumbent is None or no_worse(p, incumbent))) for p in points]
+
+    def eligible(point: Point) -> bool:
+        tries = searched if point.base == _TUNED else 1
+        return point.feasible and (incumbent is None or no_worse(point, incumbent, tries))
+
+    judged = [replace(point, eligible=eligible(point)) for point in points]
 
     def beaten(one: Point) -> bool:
         mine = (one.loss, one.latency.ratio)
@@ -273,16 +285,16 @@ def choose(points: Sequence[Point], default: dict[str, Any]) -> Point:
     )
 
 
-def no_worse(point: Point, incumbent: Point) -> bool:
+def no_worse(point: Point, incumbent: Point, tries: int) -> bool:
     """Whether the folds show that a point costs at most 0.2 % of the incumbent's loss."""
     difference = np.array(point.fold_losses) - np.array(incumbent.fold_losses)
-    return upper_bound(difference) <= MARGIN * incumbent.loss
+    return upper_bound(difference, tries) <= MARGIN * incumbent.loss
 
 
-def upper_bound(differences: NDArray[np.float64]) -> float:
-    """One-sided 95 % bound of the mean of paired differences (K,), by Student's t."""
+def upper_bound(differences: NDArray[np.float64], tries: int) -> float:
+    """One-sided bound of the mean of paired differences (K,), by Student's t, at 5 % / ``tries``."""
     count = len(differences)
-    quantile = student.ppf(CONFIDENCE, count - 1)
+    quantile = student.isf((1.0 - CONFIDENCE) / tries, count - 1)
     return float(differences.mean() + quantile * differences.std(ddof=1) / np.sqrt(count))
 
 
@@ -299,6 +311,7 @@ def _point(trial: FrozenTrial, limit: int) -> Point:
     kept = trial.user_attrs
     return Point(
         trial=trial.number,
+        base=trial.params["base"],
         recipe=kept[RECIPE],
         loss=trial.values[0],
         fold_losses=tuple(kept["fold_losses"]),

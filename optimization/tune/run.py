@@ -259,7 +259,7 @@ def _conclude(
     chosen = None
     spec, provenance = settings.feature_spec, _provenance(study, best, table, identity)
     if settings.kind == FEATURES:
-        better = _clearly_better(best)
+        better = _clearly_better(best, len(scored(study)))
         found = FeatureSpec.from_json(best.user_attrs[RECIPE]) if better else spec
         recipe = Recipe(FEATURES, found, {}, provenance | {"spec_hash": found.hash, "kept_default": not better})
         candidates = Candidate(spec, None), Candidate(found, None)
@@ -280,12 +280,13 @@ def _conclude(
     return tuned
 
 
-def _clearly_better(best: FrozenTrial) -> bool:
-    """Whether the folds show, at 95 %, that a spec is better than the default; else the default is kept.
+def _clearly_better(best: FrozenTrial, tries: int) -> bool:
+    """Whether the folds show, at 5 % / ``tries``, that a spec is better than the default; else the default is kept.
 
-    Every member is trained anew for another spec, so nothing is changed for noise.
+    Every member is trained anew for another spec, so nothing is changed for noise, and the best of
+    many trials is partly the luckiest.
     """
-    return upper_bound(np.array(list(best.intermediate_values.values())) - 1.0) < 0.0
+    return upper_bound(np.array(list(best.intermediate_values.values())) - 1.0, tries) < 0.0
 
 
 def _frontier(
@@ -313,7 +314,18 @@ def _frontier(
 
     tuned = learner_from(settings.kind, best.user_attrs[RECIPE])
     with side_by_side(seen, spec, identity.folds, settings.seed, settings.jobs) as evaluate:
-        points = explore(study, settings.kind, spec, last, evaluate, tuned, settings.seed, settings.max_bytes, more)
+        points = explore(
+            study,
+            settings.kind,
+            spec,
+            last,
+            evaluate,
+            tuned,
+            len(scored(search)),
+            settings.seed,
+            settings.max_bytes,
+            more,
+        )
     progress.update(bar, total=len(points), completed=len(points))
     return points
 
