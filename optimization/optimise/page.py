@@ -129,8 +129,8 @@ def _frontiers(studies: Mapping[str, Any]) -> str:
         "The rule: a candidate is eligible if it is no larger than the default and its folds show, at 95 %, that it "
         f"costs at most {percent(MARGIN)} of the default's loss (around the winner of a search of N trials at 5 % / N, "
         "for its luck); of the efficient ones whose loss is no higher than the default's the best bargain is chosen: a "
-        f"tenth of the default's p50 is worth {percent(SPEED_COST, 2)} of its loss. Area: bytes. Latency is that of the "
-        "exported model on one thread, in turns with the default's, with nothing else at work."
+        f"tenth of the default's p50 is worth {percent(SPEED_COST, 2)} of its loss. Area: bytes. Latency is that of "
+        "the exported model on one thread, in turns with the default's, with nothing else at work."
     )
     pictures = figure((frontier(kind, study) for kind, study in members.items()), rule)
     tables = "".join(
