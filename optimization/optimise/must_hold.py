@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optimization.compress.gates import GateSettings
+from optimization.rows import HORIZONS
 
 SMALLER_NETWORK, FASTER_LSTM, SMALLER_TREES, LOSS = 0.4, 0.8, 0.2, 1.01
 FASTER_TREES = 0.85
@@ -113,24 +114,25 @@ def _tuned_trees(study: Mapping[str, Any]) -> MustHold:
 
 def _weights(ensemble: Mapping[str, Any], gates: Mapping[str, Any]) -> MustHold:
     limit = GateSettings(**gates).significance
-    verdicts = {v["gate"]: v["value"] for v in ensemble["verdicts"]["equal weights"]}
-    worse = [value for gate, value in verdicts.items() if gate.startswith("dm_p")]
+    worse = [v["value"] for v in ensemble["verdicts"]["equal weights"] if v["gate"].startswith("dm_p")]
     ratios = [a / b for a, b in zip(ensemble["qlike"]["ensemble"], ensemble["qlike"]["equal weights"], strict=True)]
-    said = (
-        "significantly worse"
-        if min(worse) < limit
-        else "significantly better"
-        if max(worse) > 1.0 - limit
-        else "not significantly different"
-    )
+    found = [
+        f"at {horizon} bar{'s' if horizon > 1 else ''} {ratio:.4f} × and {_difference(p, limit)} (p of 'worse' {p:.2f})"
+        for horizon, ratio, p in zip(HORIZONS, ratios, worse, strict=True)
+    ]
     return MustHold(
         "ensemble: optimised weights beside equal weights",
-        f"QLIKE {' and '.join(f'{ratio:.4f} ×' for ratio in ratios)}; one-sided DM p of 'worse' "
-        f"{', '.join(f'{p:.2f}' for p in worse)}: {said}",
+        f"QLIKE {'; '.join(found)}",
         "not significantly worse",
         min(worse) >= limit,
-        "each refit's weights from what had matured",
+        "each refit's weights from what had matured; Diebold-Mariano, one-sided",
     )
+
+
+def _difference(p_worse: float, level: float) -> str:
+    if p_worse < level:
+        return "significantly worse"
+    return "significantly better" if p_worse > 1.0 - level else "not significantly different"
 
 
 def _time(budget: Mapping[str, Any]) -> MustHold:
