@@ -17,14 +17,14 @@ from optimization.metrics.losses import mean_loss, qlike
 from optimization.parallel import Advance, Arrays, Task, run_tasks
 from optimization.rows import HORIZONS, Rows, make_rows
 from optimization.train.learner import Learner
-from optimization.tune.folds import timeline
+from optimization.tune.folds import FIRST_TEST_BAR, timeline
 from optimization.walkforward import Schedule, walk_forward
 from predictors.wavelet.features import series_features
 from predictors.wavelet.spec import FeatureSpec
 
 REFIT_EVERY = 66
 CALIBRATION_BARS = 500
-"""Forecasts before the outer window, from which each candidate's smearing is taken."""
+"""Forecasts before the outer window, from which each candidate's smearing is taken; fewer if the history is short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def compare(
     chooses by it has no outer window left.
     """
     start = int(np.searchsorted(timeline(table), tune_until))
-    schedule = Schedule(start - CALIBRATION_BARS, REFIT_EVERY)
+    schedule = Schedule(max(start - CALIBRATION_BARS, FIRST_TEST_BAR), REFIT_EVERY)
     candidates = {"default": default} if default == tuned else {"default": default, "tuned": tuned}
     rows = {spec: make_rows(table, spec, series_features) for spec in {one.spec for one in candidates.values()}}
     tasks = [
