@@ -8,12 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from optimization.compress.gates import (
-    GateSettings,
-    Verdict,
-    fidelity_gates,
-    loss_gates,
-)
+from optimization.compress.gates import GateSettings, Verdict, fidelity_gates, loss_gates
 from optimization.compress.latency import Latency, measure
 from optimization.compress.reference import json_bytes, reference_model
 from optimization.compress.selection import losses_of
@@ -23,9 +18,7 @@ from optimization.metrics.losses import mean_loss
 from optimization.parallel import Arrays
 from optimization.rows import HORIZONS, Rows
 from optimization.train.export import export_member
-from optimization.train.run import (
-    PARITY_WINDOWS,
-)
+from optimization.train.run import PARITY_WINDOWS
 from optimization.train.trained import Trained
 from optimization.train.xgboost import BoostedResidual
 from predictors.core.errors import WavecastError
@@ -76,6 +69,8 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
+    """A member's walk through the steps of ``names``, with a report of each; ``arrays`` are `compress_member`'s."""
+
     names: tuple[str, ...]
     arrays: Arrays
     steps: list[StepReport]
@@ -83,14 +78,17 @@ class Judged:
 
     @property
     def model(self) -> bytes:
+        """The member after the last step."""
         return self.arrays[f"model_{len(self.names)}"].tobytes()
 
     @property
     def trained(self) -> bytes:
+        """Its sidecar."""
         return self.arrays[f"trained_{len(self.names)}"].tobytes()
 
     @property
     def out_of_fold(self) -> NDArray[np.float64]:
+        """Its log-variances (N, H)."""
         return np.asarray(self.arrays["log_variance"][len(self.names)])
 
 

@@ -16,12 +16,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from optimization.compress.columns import used_columns
-from optimization.compress.gates import (
-    GateRefused,
-    GateSettings,
-    Verdict,
-    refuse,
-)
+from optimization.compress.gates import GateRefused, GateSettings, Verdict, refuse
 from optimization.compress.judge import LATENCY_GATE, Judged, Reference, StepReport, beside_trained, judge
 from optimization.compress.reference import reference_learner, walk_reference
 from optimization.compress.selection import Selection, select

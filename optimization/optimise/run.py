@@ -31,12 +31,14 @@ from optimization.train.run import TrainSettings, train_run
 from optimization.tune.folds import tuning_end
 from optimization.tune.run import tune
 from optimization.tune.settings import TuneSettings
+from optimization.tune.storage import alone
 from predictors.core.errors import InvalidInput, NotFound
 from predictors.core.proxies import REALISED
 from predictors.store import Store, newest_release
 
 REPORT, PAGE = "optimisation.json", "optimisation.html"
 BEFORE_GATES = (*(f"tune-{kind}" for kind in WEIGHTS), "train")
+"""Stages that are the same whatever the gates are."""
 RELEASE_GATES = ("uncompressed", "equal weights")
 """Ensembles that the one to be published is gated against."""
 
@@ -64,18 +66,31 @@ def optimise(
     GateRefused
         If the release does not pass a gate; the report is written and nothing is published.
     DataError, InvalidInput, StoreError, WavecastError
-        As `tune`, `train_run`, `compress_run` and `publish` do. What was finished is kept.
+        As `tune`, `train_run`, `compress_run` and `publish` do, or if another one is at work on the same.
+        What was finished is kept.
     """
     if settings.proxy == REALISED:
         raise InvalidInput("a release on the proxy 'realised' cannot be published; choose another --proxy")
     table = read_bars(settings.data)
     until = tuning_end(table, settings.tune_until)
     _check_store(settings.store)
-    out, key = Path(settings.out), settings.key(table.fingerprint)
-    work = out / f"work-{key}"
-    with writing(out):
+    work = Path(settings.out) / f"work-{settings.key(table.fingerprint)}"
+    with writing(Path(settings.out)):
         (work / "stages").mkdir(parents=True, exist_ok=True)
-    stages = Stages(work / "stages", announce)
+    with alone(work):
+        return _run(settings, table, until, work, announce, show)
+
+
+def _run(
+    settings: OptimiseSettings,
+    table: BarTable,
+    until: int,
+    work: Path,
+    announce: Callable[[str, float | None], None],
+    show: bool,
+) -> dict[str, Any]:
+    """All stages, in a folder that is this process's alone."""
+    out, stages = Path(settings.out), Stages(work / "stages", announce)
     _tune_all(settings, table, stages, work, show)
     parents, members, gated = work / "run", work / f"compressed-{settings.gates_key}", f"compress-{settings.gates_key}"
     recipes = tuple(read_recipe(work / "tune" / f"recipe-{kind}.json") for kind in WEIGHTS)

@@ -1,4 +1,4 @@
-"""One optimisation of seconds on the first 1,200 NASDAQ bars, by the command that a user types."""
+"""One optimisation of seconds on the first 1,000 NASDAQ bars, by the command that a user types."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from optimization.data import write_bars
 from optimization.data.bars import BarSeries, bar_table
 from optimization.data.demo import demo_bars
 
-BARS = 1200
+BARS = 1000
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def optimise(folder: Path) -> Optimise:
 
     def run(*arguments: str, store: str = "store") -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "predictors.cli", "optimise", "--data", "bars.csv", "--store", store]
-        command += ["--out", "out", "--budget", "10s", "--folds", "2", "--jobs", "2", "--latency-ratio", "1e9"]
+        command += ["--out", "out", "--budget", "10s", "--folds", "2", "--jobs", "1", "--latency-ratio", "1e9"]
         return subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, check=False)
 
     return run

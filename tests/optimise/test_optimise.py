@@ -14,7 +14,7 @@ from optimised_run import Optimise, Optimised
 
 from optimization.optimise.page import render_page
 from optimization.train.recipe import read_recipe
-from optimization.tune.storage import making, open_storage
+from optimization.tune.storage import alone, making, open_storage
 from predictors.core.artifact import MODEL
 from predictors.engine import Engine
 from predictors.store import Store, member_folder, newest_release, read_member_manifest, read_release
@@ -180,6 +180,32 @@ def test_a_release_that_a_gate_refuses_is_not_published_and_the_report_says_why(
         (optimised.folder / "out" / "optimisation.json").write_text(published)
 
 
+def test_two_do_not_work_on_the_same_at_once(optimised: Optimised, optimise: Optimise) -> None:
+    with alone(work_of(optimised)):
+        refused = optimise("--significance", "0", "--json")
+    assert refused.returncode == 1
+    assert re.match(r"error: another 'wavecast' is at work in '.*'; wait for it", refused.stderr)
+
+
+def test_one_altered_byte_of_a_finished_stage_is_named_and_nothing_is_published(
+    optimised: Optimised, optimise: Optimise
+) -> None:
+    version = optimised.report["compressed"]["members"]["lstm"]["version"]
+    model = next(work_of(optimised).glob(f"compressed-*/models/lstm/{version}/{MODEL}"))
+    good = model.read_bytes()
+    bad = bytearray(good)
+    bad[len(bad) // 2] ^= 1
+    model.write_bytes(bad)
+    try:
+        refused = optimise("--significance", "0", "--json", store="other")
+    finally:
+        model.write_bytes(good)
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert refused.stderr.startswith(f"error: artifact models/lstm/{version}: {MODEL} was altered")
+    assert not (optimised.folder / "other").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -190,11 +216,20 @@ def test_a_release_that_a_gate_refuses_is_not_published_and_the_report_says_why(
         (["--folds", "50"], 2, "are too few for 50 folds"),
         (["--storage", "postgresql://u:secret@127.0.0.1:1/db"], 1, "study storage postgresql://u:***@127.0.0.1:1/db"),
         (["--store", "gs://bucket/x"], 2, "use a path, file:// or s3://"),
+        (["--store", "s3://models/x"], 1, "store 's3://models/x' cannot be listed in 4 tries"),
     ],
 )
 def test_wrong_input_is_one_line_before_anything_is_published(
-    folder: Path, optimise: Optimise, arguments: list[str], code: int, message: str
+    folder: Path,
+    optimise: Optimise,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    message: str,
 ) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "none")
     ended = optimise("--out", "refused", *arguments, "--json")
     assert ended.returncode == code, ended.stderr
     assert ended.stderr.count("\n") == 1, ended.stderr

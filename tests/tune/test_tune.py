@@ -38,6 +38,7 @@ pytestmark = pytest.mark.xdist_group("tune")
 PATIENCE_S = 120.0
 SLOW = "import time, optimization.tune.folds as f; s = f.Fold.score; f.Fold.score = lambda *a: time.sleep(1.0) or s(*a)"
 """Makes a trial long enough to be killed in; runs in every process that finds it on its path."""
+NAN = "import optimization.tune.folds as f; r = f.Fold.forecast; f.Fold.forecast = lambda *a: r(*a) * float('nan')"
 
 
 @pytest.fixture
@@ -221,6 +222,23 @@ def test_what_cannot_be_is_one_line_and_the_study_is_intact(
         run(change(shared, str(shorter)))
     assert "\n" not in str(refused.value)
     assert trials_of(shared) == trials
+
+
+def test_a_study_whose_every_loss_is_nan_says_so_in_one_line_and_goes_on_when_they_are_numbers(
+    quick: TuneSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NAN)
+    with monkeypatch.context() as broken:
+        broken.setenv("PYTHONPATH", str(tmp_path))
+        with pytest.raises(WavecastError, match="^study 's' has no valid trial among 3: the last says: ") as refused:
+            run(quick)
+    assert str(refused.value).endswith("the loss is NaN: a forecast is NaN or infinite")
+    assert list(Path(quick.out).glob("recipe-*")) == []
+    left = trials_of(quick)
+    assert [trial.state for trial in left] == [TrialState.FAIL] * 3
+    tuned = run(replace(quick, trials=4))
+    assert trials_of(quick)[:3] == left
+    assert tuned.trials == {"scored": 1, "stopped": 0, "failed": 3, "lost": 0}
 
 
 @pytest.fixture(scope="module")
