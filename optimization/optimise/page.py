@@ -174,7 +174,7 @@ def _members(members: Mapping[str, Any]) -> str:
     for kind, member in members.items():
         first, last = member["steps"][0], member["steps"][-1]
         rows = [_step(step, step["step"]) for step in member["steps"]]
-        rows += [_step(step, f"{step['step']} (refused)") for step in member["refused"]]
+        rows += [_step(step, step["step"]) for step in member["refused"]]
         reference = member["reference"]
         if reference is not None:
             name = "reference" if reference["latency_us"] else "best-iteration JSON"
@@ -184,6 +184,10 @@ def _members(members: Mapping[str, Any]) -> str:
         title = f"{kind}: {smaller} smaller than it was trained"
         head = ["after step", "bytes", "p50 µs at 1", "at 10", "at 100", "QLIKE at 1, 5 bars", "gates"]
         parts.append(table(title, head, rows, marked=last["step"]))
+        parts += [
+            f"<p class=note>{kind}: step {escape(step['step'])} was refused and left out: {_failed(step)}.</p>"
+            for step in member["refused"]
+        ]
     note = (
         "<p class=note>p50 on one thread, median of 15 rounds, (quartiles); the models of a table take turns call by "
         "call. QLIKE is out of fold: every fold was refitted, compressed with its own rows and walked forward. "
@@ -193,12 +197,14 @@ def _members(members: Mapping[str, Any]) -> str:
 
 
 def _step(step: Mapping[str, Any], name: str) -> list[str]:
-    failed = [one for one in map(_verdict, step["verdicts"]) if not one.passed]
-    gates = "; ".join(escape(str(one)) for one in failed)
-    word = f"<span class=worse>{gates}</span>" if failed else "passed" if step["verdicts"] else "unchanged"
+    word = "<span class=worse>refused</span>" if _failed(step) else "passed" if step["verdicts"] else "unchanged"
     word = "–" if step["step"] == "parent" else word
     losses = ", ".join(f"{loss:.4f}" for loss in step["qlike"])
     return [escape(name), f"{step['size_bytes']:,}", *_latencies(step["latency_us"]), losses, word]
+
+
+def _failed(step: Mapping[str, Any]) -> str:
+    return "; ".join(escape(str(one)) for one in map(_verdict, step["verdicts"]) if not one.passed)
 
 
 def _latencies(by_batch: Mapping[str, Sequence[float]]) -> list[str]:

@@ -174,6 +174,7 @@ def test_a_release_that_a_gate_refuses_is_not_published_and_the_report_says_why(
         assert any("qlike_h1_vs_uncompressed" in one for one in report["refused"])
         page = (optimised.folder / "out" / "optimisation.html").read_text()
         assert "Nothing was published: qlike_h1_vs_uncompressed" in page
+        assert "lstm: step distil was refused and left out: qlike_h1_vs_parent is" in page
         refused_steps = report["compressed"]["members"]["lstm"]["refused"]
         assert "distil" in [step["step"] for step in refused_steps], "a step that loses a gate is left out and shown"
     finally:
