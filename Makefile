@@ -12,9 +12,10 @@ CHART := helm/wavecast
 CHART_APIS := $(addprefix --api-versions ,serving.kserve.io/v1beta1/InferenceService \
 	serving.kserve.io/v1alpha1/ServingRuntime gateway.networking.k8s.io/v1/HTTPRoute \
 	gateway.networking.k8s.io/v1/GRPCRoute monitoring.coreos.com/v1/PodMonitor)
+BUDGET := 20m
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check generate bench images e2e format clean
+.PHONY: help install demo optimise test check generate bench images e2e format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +32,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED) ## From real bars to a served forecast and a short backtest, in a few minutes
 	@$(BIN)/wavecast demo
+
+optimise: $(INSTALLED) ## Tune, train, compress, gate and publish on real bars within BUDGET=20m, and report it
+	@test -f .wavecast/bars.csv || { mkdir -p .wavecast && $(BIN)/wavecast data demo --out .wavecast/bars.csv; }
+	@$(BIN)/wavecast optimise --data .wavecast/bars.csv --budget $(BUDGET)
 
 # The version that the rendered manifests are compared with; HELM=helm takes your own.
 $(BIN)/helm: helm/fetch.py | $(INSTALLED)

@@ -157,6 +157,11 @@ def _held_interrupts() -> Iterator[None]:
 def _start_worker(steps: Queue[str]) -> None:
     global _steps
     _steps = steps
+    start_worker()
+
+
+def start_worker() -> None:
+    """First thing in a worker process: one thread, and no longer life than the parent's."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     limit_threads()
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--drop-members", is_flag=True, help="Leave members out whose absence does not hurt; two stay.")
 @click.option("--fidelity", type=float, help="Largest RMSE of a numeric step, as a part of the output's deviation.")
 @click.option("--loss-ratio", type=float, help="Largest out-of-fold QLIKE, as a multiple of the parent's.")
+@click.option("--significance", type=float, help="Level at which a loss counts as worse (Diebold-Mariano, one-sided).")
 @click.option("--latency-ratio", type=float, help="Largest p50 at batch 1, as a multiple of the step's input.")
 @click.option("--overwrite", is_flag=True, help="Replace the folder if it is there.")
 @json_option
@@ -42,6 +43,7 @@ def compress(
     drop_members: bool,
     fidelity: float | None,
     loss_ratio: float | None,
+    significance: float | None,
     latency_ratio: float | None,
     overwrite: bool,
     as_json: bool,
@@ -63,7 +65,12 @@ def compress(
         from optimization.data import read_bars
         from optimization.parallel import progress_bar
 
-        limits = {"fidelity": fidelity, "loss_ratio": loss_ratio, "latency_ratio": latency_ratio}
+        limits = {
+            "fidelity": fidelity,
+            "loss_ratio": loss_ratio,
+            "significance": significance,
+            "latency_ratio": latency_ratio,
+        }
         settings = CompressSettings(
             steps={kind: check_steps(kind, steps or DEFAULT_STEPS[kind]) for kind in members or DEFAULT_STEPS},
             gates=GateSettings(**{name: limit for name, limit in limits.items() if limit is not None}),
@@ -75,22 +82,10 @@ def compress(
     with progress_bar(enabled=not as_json) as progress:
         report = compress_run(run_folder, table, settings, folder, progress, overwrite=overwrite)
     if as_json:
-        click.echo(json.dumps(_plain(report) | {"run": str(folder)}))
+        click.echo(json.dumps(report.summary() | {"run": str(folder)}))
         return
     _show(report)
     click.echo(f"next: wavecast publish --run {folder}")
-
-
-def _plain(report: CompressReport) -> dict[str, object]:
-    from dataclasses import asdict
-
-    return {
-        "parent_release": report.parent_release,
-        "release": report.release.release,
-        "members": {kind: asdict(member) for kind, member in report.members.items()},
-        "ensemble": asdict(report.ensemble),
-        "gates": asdict(report.gates),
-    }
 
 
 def _show(report: CompressReport) -> None:

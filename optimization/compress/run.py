@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
 from optimization.compress.columns import used_columns
-from optimization.compress.gates import (
-    GateRefused,
-    GateSettings,
-    Verdict,
-    fidelity_gates,
-    loss_gates,
-    refuse,
-)
-from optimization.compress.latency import Latency, measure
-from optimization.compress.reference import json_bytes, reference_model
-from optimization.compress.selection import Selection, losses_of, select
-from optimization.compress.steps import STEPS
+from optimization.compress.gates import GateRefused, GateSettings, Verdict, refuse
+from optimization.compress.judge import LATENCY_GATE, Judged, Reference, StepReport, beside_trained, judge
+from optimization.compress.reference import reference_learner, walk_reference
+from optimization.compress.selection import Selection, select
 from optimization.compress.walk import compress_member
 from optimization.data.bars import BarTable
-from optimization.ensemble import smearing_factor
-from optimization.metrics.losses import mean_loss
-from optimization.parallel import Arrays, Task, pulse, run_tasks
-from optimization.rows import HORIZONS, Rows, make_rows
-from optimization.train.export import export_member
+from optimization.parallel import Task, pulse, run_tasks
+from optimization.rows import Rows, make_rows
 from optimization.train.run import (
     FIRST_FORECAST_BAR,
-    PARITY_WINDOWS,
     REFIT_EVERY,
     MemberDraft,
     check_place,
@@ -42,18 +33,13 @@ from optimization.train.run import (
     seal_run,
 )
 from optimization.train.trained import TRAINED, Trained
-from optimization.train.xgboost import BoostedResidual
 from optimization.walkforward import Schedule
 from predictors.core.artifact import GateRecord, MemberManifest, ReleaseManifest, check_file
-from predictors.core.errors import ArtifactError, InvalidInput, NotReady, WavecastError
+from predictors.core.errors import ArtifactError, InvalidInput, NotReady
 from predictors.engine import Engine
-from predictors.members.onnx_member import OnnxMember
 from predictors.store import Store, member_folder, newest_release, read_member, read_release
 from predictors.wavelet.features import series_features
 from predictors.wavelet.spec import FeatureSpec
-
-PARENT = "parent"
-LATENCY_GATE = "latency_ratio"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +58,12 @@ class CompressSettings:
         Leave out of the release the members that nobody would miss.
     refit_every
         Bars between the refits of the walk-forward; those of training make the parents' forecasts theirs.
+    reference_from
+        Timestamp (ns, UTC) from which the reference networks are trained and walked forward beside the
+        members; ``None`` to compare size and latency alone.
+    walk_again_s
+        Seconds after which no member is walked again without a step that was refused; it is then left
+        as it was before that step.
     """
 
     steps: Mapping[str, tuple[str, ...]]
@@ -79,37 +71,8 @@ class CompressSettings:
     keep_passing: bool = False
     drop_members: bool = False
     refit_every: int = REFIT_EVERY
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """A member after a step (or before any, `PARENT`).
-
-    ``latency_us`` holds by batch the median and the quartiles of the rounds' p50; ``qlike`` is out
-    of fold, by horizon; ``model_changed`` is false for a step that found nothing to do.
-    """
-
-    step: str
-    structural: bool
-    model_changed: bool
-    size_bytes: int
-    latency_us: dict[str, list[float]]
-    qlike: list[float]
-    verdicts: list[Verdict]
-
-    @property
-    def passed(self) -> bool:
-        """Whether all gates were passed."""
-        return all(verdict.passed for verdict in self.verdicts)
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """What a member is compared with: a fixed architecture, or XGBoost's JSON of the boosters at their best round."""
-
-    size_bytes: int
-    latency_us: dict[str, list[float]] | None
-    latency_ratio: float | None
+    reference_from: int | None = None
+    walk_again_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,25 +96,15 @@ class CompressReport:
     ensemble: Selection
     gates: GateSettings
 
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    names: tuple[str, ...]
-    arrays: Arrays
-    steps: list[StepReport]
-    reference: Reference | None
-
-    @property
-    def model(self) -> bytes:
-        return self.arrays[f"model_{len(self.names)}"].tobytes()
-
-    @property
-    def trained(self) -> bytes:
-        return self.arrays[f"trained_{len(self.names)}"].tobytes()
-
-    @property
-    def out_of_fold(self) -> NDArray[np.float64]:
-        return np.asarray(self.arrays["log_variance"][len(self.names)])
+    def summary(self) -> dict[str, Any]:
+        """Plain JSON, as `compress --json` prints it."""
+        return {
+            "parent_release": self.parent_release,
+            "release": self.release.release,
+            "members": {kind: asdict(member) for kind, member in self.members.items()},
+            "ensemble": asdict(self.ensemble),
+            "gates": asdict(self.gates),
+        }
 
 
 def compress_run(
@@ -205,8 +158,9 @@ def compress_run(
         with pulse(progress, "features"):
             rows = make_rows(table, spec, series_features)
         schedule = Schedule(FIRST_FORECAST_BAR, settings.refit_every)
-        judged, refused = _walk_and_judge(members, rows, spec, schedule, settings, progress)
         timeline = np.unique(np.concatenate([series.timestamps for series in table.series]))
+        references = _reference_tasks(members, rows, spec, timeline, settings)
+        judged, refused = _walk_and_judge(members, rows, spec, schedule, settings, references, progress)
         with pulse(progress, "ensemble"):
             chosen = select(
                 rows,
@@ -251,12 +205,15 @@ def _walk_and_judge(
     spec: FeatureSpec,
     schedule: Schedule,
     settings: CompressSettings,
+    references: Mapping[str, Task],
     progress: Progress,
-) -> tuple[dict[str, _Judged], dict[str, list[StepReport]]]:
+) -> tuple[dict[str, Judged], dict[str, list[StepReport]]]:
     """Walk all members, and again, without the refused step, those that had one."""
     waiting = {kind: settings.steps.get(kind, ()) for kind in members}
+    give_up = time.monotonic() + settings.walk_again_s
     refits = len(schedule.refits(int(rows.origin[-1]))) + 1
-    judged: dict[str, _Judged] = {}
+    judged: dict[str, Judged] = {}
+    trained_references: dict[str, NDArray[np.float64]] = {}
     refused: dict[str, list[StepReport]] = {kind: [] for kind in members}
     while waiting:
         tasks = [
@@ -264,10 +221,12 @@ def _walk_and_judge(
             for kind, (manifest, trained) in members.items()
             if kind in waiting
         ]
-        results = run_tasks(tasks, None, progress)
+        beside = [] if trained_references else list(references.values())
+        results = run_tasks([*tasks, *beside], None, progress)
+        trained_references |= {kind: results[t.name]["log_variance"] for kind, t in references.items() if t in beside}
         again = {}
-        for kind, arrays in results.items():
-            one = _judge(kind, waiting[kind], arrays, rows, settings.gates)
+        for kind, arrays in ((task.name, results[task.name]) for task in tasks):
+            one = judge(kind, waiting[kind], arrays, rows, settings.gates)
             wrong = next((step for step in one.steps if not step.passed), None)
             if wrong is None:
                 judged[kind] = one
@@ -275,93 +234,35 @@ def _walk_and_judge(
             if not settings.keep_passing:
                 refuse(kind, wrong.step, wrong.verdicts)
             refused[kind].append(wrong)
-            left = tuple(name for name in one.names if name != wrong.step)
-            if wrong.step == one.names[-1]:
-                judged[kind] = replace(one, names=left, steps=one.steps[:-1])
+            place = one.steps.index(wrong)
+            if wrong.step == one.names[-1] or time.monotonic() > give_up:
+                judged[kind] = replace(one, names=one.names[: place - 1], steps=one.steps[:place])
             else:
-                again[kind] = left
+                again[kind] = tuple(name for name in one.names if name != wrong.step)
         waiting = again
-    return {kind: judged[kind] for kind in members}, refused
+    return {kind: beside_trained(judged[kind], rows, trained_references.get(kind)) for kind in members}, refused
 
 
-def _judge(kind: str, names: tuple[str, ...], arrays: Arrays, rows: Rows, gates: GateSettings) -> _Judged:
-    """Measure the member before and after each step, and apply the gates."""
-    labels = (PARENT, *names)
-    models = {label: arrays[f"model_{place}"].tobytes() for place, label in enumerate(labels)}
-    trained = Trained.from_bytes(arrays["trained_0"].tobytes(), kind)
-    recent = rows.take(np.arange(max(0, len(rows) - PARITY_WINDOWS), len(rows)))
-    plain = OnnxMember(export_member(trained.backbone, None, np.zeros(0)))
-    backbone = plain.log_variance_each(recent.tabular, recent.sequence)
-    answers = {label: _answers(model, recent) for label, model in models.items()}
-    losses = [losses_of(rows, _calibrated(rows, values)) for values in arrays["log_variance"]]
-    fixed = reference_model(trained)
-    latencies = measure({**models, **({} if fixed is None else {"reference": fixed})}, recent.tabular, recent.sequence)
-    steps = []
-    for place, label in enumerate(labels):
-        before = labels[max(place - 1, 0)]
-        structural = place > 0 and STEPS[label].structural
-        verdicts: list[Verdict] = []
-        if models[label] != models[before]:
-            each, together = answers[label]
-            verdicts += [
-                Verdict("size_ratio", len(models[label]) / len(models[before]), gates.size_ratio),
-                Verdict(LATENCY_GATE, latencies[label].ratio(latencies[before], 1), gates.latency_ratio),
-                Verdict("batch", float(np.max(np.abs(each - together))), gates.batch),
-            ]
-            if structural and place > 1:
-                verdicts += loss_gates(losses[place], losses[place - 1], rows.timestamps, HORIZONS, "input", gates)
-            elif not structural:
-                verdicts += fidelity_gates(answers[before][0], each, backbone, gates)
-            verdicts += loss_gates(losses[place], losses[0], rows.timestamps, HORIZONS, PARENT, gates)
-        steps.append(
-            StepReport(
-                label,
-                structural,
-                models[label] != models[before],
-                len(models[label]),
-                latencies[label].summary(),
-                [_mean(kind, label, losses[place][:, h]) for h in range(len(HORIZONS))],
-                verdicts,
-            )
-        )
-    return _Judged(names, arrays, steps, _reference(names, arrays, fixed, latencies, kind))
+def _reference_tasks(
+    members: Mapping[str, tuple[MemberManifest, bytes]],
+    rows: Rows,
+    spec: FeatureSpec,
+    timeline: NDArray[np.int64],
+    settings: CompressSettings,
+) -> dict[str, Task]:
+    """Walks of the reference networks by kind of member."""
+    if settings.reference_from is None:
+        return {}
+    schedule = Schedule(int(np.searchsorted(timeline, settings.reference_from)), settings.refit_every)
+    refits = len(schedule.refits(int(rows.origin[-1])))
+    return {
+        kind: Task(f"{kind} reference", refits, partial(walk_reference, rows, spec, kind, schedule, manifest.seed))
+        for kind, (manifest, _) in members.items()
+        if reference_learner(kind) is not None
+    }
 
 
-def _reference(
-    names: tuple[str, ...], arrays: Arrays, fixed: bytes | None, latencies: Mapping[str, Latency], kind: str
-) -> Reference:
-    if fixed is not None:
-        last = latencies[names[-1] if names else PARENT]
-        return Reference(len(fixed), latencies["reference"].summary(), last.ratio(latencies["reference"], 1))
-    place = names.index("early-stop") + 1 if "early-stop" in names else 0
-    best = Trained.from_bytes(arrays[f"trained_{place}"].tobytes(), kind).fitted
-    assert isinstance(best, BoostedResidual)
-    return Reference(json_bytes(best), None, None)
-
-
-def _answers(model: bytes, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Log-variances at batch 1 and at batch 100."""
-    member = OnnxMember(model)
-    parts = np.array_split(np.arange(len(rows)), max(1, len(rows) // 100))
-    together = [member.log_variance(rows.tabular[part], rows.sequence[part]) for part in parts]
-    return member.log_variance_each(rows.tabular, rows.sequence), np.concatenate(together)
-
-
-def _calibrated(rows: Rows, log_variance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Variances as the release's calibration of this member alone makes them."""
-    errors = rows.log_target - log_variance
-    factors = [smearing_factor(errors[:, h]) for h in range(errors.shape[1])]
-    return np.asarray(np.exp(log_variance) * np.array(factors))
-
-
-def _mean(kind: str, step: str, losses: NDArray[np.float64]) -> float:
-    mean = mean_loss(losses).mean
-    if not np.isfinite(mean):
-        raise WavecastError(f"{kind}: the out-of-fold loss of '{step}' is not a number; nothing was written")
-    return mean
-
-
-def _draft(parent: MemberManifest, one: _Judged) -> MemberDraft:
+def _draft(parent: MemberManifest, one: Judged) -> MemberDraft:
     if not one.names:
         return MemberDraft(parent, one.model, one.trained, one.out_of_fold)
     used = used_columns(Trained.from_bytes(one.trained, parent.kind))

@@ -14,16 +14,17 @@ from optimization.data.bars import BarTable
 from optimization.ensemble import smearing_factor
 from optimization.metrics.diebold_mariano import diebold_mariano_panel
 from optimization.metrics.losses import mean_loss, qlike
+from optimization.parallel import Advance, Arrays, Task, run_tasks
 from optimization.rows import HORIZONS, Rows, make_rows
 from optimization.train.learner import Learner
-from optimization.tune.folds import timeline
+from optimization.tune.folds import FIRST_TEST_BAR, timeline
 from optimization.walkforward import Schedule, walk_forward
 from predictors.wavelet.features import series_features
 from predictors.wavelet.spec import FeatureSpec
 
 REFIT_EVERY = 66
 CALIBRATION_BARS = 500
-"""Forecasts before the outer window, from which each candidate's smearing is taken."""
+"""Forecasts before the outer window, from which each candidate's smearing is taken; fewer if the history is short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +66,27 @@ def compare(
     chooses by it has no outer window left.
     """
     start = int(np.searchsorted(timeline(table), tune_until))
-    schedule = Schedule(start - CALIBRATION_BARS, REFIT_EVERY)
+    schedule = Schedule(max(start - CALIBRATION_BARS, FIRST_TEST_BAR), REFIT_EVERY)
     candidates = {"default": default} if default == tuned else {"default": default, "tuned": tuned}
     rows = {spec: make_rows(table, spec, series_features) for spec in {one.spec for one in candidates.values()}}
-    losses = {}
-    for name, one in candidates.items():
-        own = rows[one.spec]
-        refits = len(schedule.refits(int(own.origin[-1])))
-        bar = progress.add_task(f"outer window: {name}", total=refits)
-        log_variance = walk_forward(own, one.spec, one.learner, schedule, seed, partial(progress.advance, bar))
-        losses[name] = _losses(own, log_variance, start)
+    tasks = [
+        Task(
+            f"outer window: {name}",
+            len(schedule.refits(int(rows[one.spec].origin[-1]))),
+            partial(_walk, rows[one.spec], one, schedule, seed),
+        )
+        for name, one in candidates.items()
+    ]
+    walked = run_tasks(tasks, None, progress)
+    losses = {
+        name: _losses(rows[one.spec], walked[task.name]["log_variance"], start)
+        for task, (name, one) in zip(tasks, candidates.items(), strict=True)
+    }
     return _outcomes({"tuned": losses["default"], **losses})
+
+
+def _walk(rows: Rows, one: Candidate, schedule: Schedule, seed: int, *, advance: Advance) -> Arrays:
+    return {"log_variance": walk_forward(rows, one.spec, one.learner, schedule, seed, advance)}
 
 
 @dataclass(frozen=True, slots=True)

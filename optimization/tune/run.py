@@ -28,7 +28,7 @@ from optimization.train.xgboost import BoostedLearner
 from optimization.tune.crew import Crew
 from optimization.tune.early_stopping import stopped
 from optimization.tune.folds import Blocks, before, make_folds, most_folds, plan_blocks, timeline, tuning_end
-from optimization.tune.frontier import Point, choose, explore, frontier_study, upper_bound
+from optimization.tune.frontier import Point, choose, explore, frontier_study, side_by_side, upper_bound
 from optimization.tune.outer import Candidate, Outcome, compare
 from optimization.tune.picture import frontier_svg
 from optimization.tune.search import make_objective
@@ -259,14 +259,14 @@ def _conclude(
     chosen = None
     spec, provenance = settings.feature_spec, _provenance(study, best, table, identity)
     if settings.kind == FEATURES:
-        better = _clearly_better(best)
+        better = _clearly_better(best, len(scored(study)))
         found = FeatureSpec.from_json(best.user_attrs[RECIPE]) if better else spec
         recipe = Recipe(FEATURES, found, {}, provenance | {"spec_hash": found.hash, "kept_default": not better})
         candidates = Candidate(spec, None), Candidate(found, None)
         losses: dict[str, float | None] = {"default": 1.0, "chosen": best.values[0] if better else 1.0}
     else:
         points = _frontier(settings, storage, study, seen, identity, best, progress)
-        chosen = choose(points)
+        chosen = choose(points, recipe_of(LEARNERS[settings.kind]))
         recipe = Recipe(settings.kind, spec, chosen.recipe, provenance | _measured(chosen))
         candidates = (
             Candidate(spec, LEARNERS[settings.kind]),
@@ -280,12 +280,13 @@ def _conclude(
     return tuned
 
 
-def _clearly_better(best: FrozenTrial) -> bool:
-    """Whether the folds show, at 95 %, that a spec is better than the default; else the default is kept.
+def _clearly_better(best: FrozenTrial, tries: int) -> bool:
+    """Whether the folds show, at 5 % / ``tries``, that a spec is better than the default; else the default is kept.
 
-    Every member is trained anew for another spec, so nothing is changed for noise.
+    Every member is trained anew for another spec, so nothing is changed for noise, and the best of
+    many trials is partly the luckiest.
     """
-    return upper_bound(np.array(list(best.intermediate_values.values())) - 1.0) < 0.0
+    return upper_bound(np.array(list(best.intermediate_values.values())) - 1.0, tries) < 0.0
 
 
 def _frontier(
@@ -298,7 +299,7 @@ def _frontier(
     progress: Progress,
 ) -> list[Point]:
     spec = settings.feature_spec
-    folds = make_folds(make_rows(seen, spec, series_features), spec, identity.folds)
+    last = make_folds(make_rows(seen, spec, series_features), spec, identity.folds[-1:])[0]
     study = frontier_study(f"{settings.study}-frontier-{best.number}", storage, settings.kind, settings.seed)
     allowed_s = None if settings.budget_s is None else FRONTIER_SHARE * settings.budget_s
     most = FRONTIER_TRIALS if settings.trials is None else min(settings.trials, FRONTIER_TRIALS)
@@ -312,7 +313,19 @@ def _frontier(
         return spent_s(frontier) + trial_s(frontier) < allowed_s
 
     tuned = learner_from(settings.kind, best.user_attrs[RECIPE])
-    points = explore(study, settings.kind, spec, folds, tuned, settings.seed, settings.max_bytes, more)
+    with side_by_side(seen, spec, identity.folds, settings.seed, settings.jobs) as evaluate:
+        points = explore(
+            study,
+            settings.kind,
+            spec,
+            last,
+            evaluate,
+            tuned,
+            len(scored(search)),
+            settings.seed,
+            settings.max_bytes,
+            more,
+        )
     progress.update(bar, total=len(points), completed=len(points))
     return points
 

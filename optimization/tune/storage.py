@@ -80,12 +80,12 @@ def making(url: str | None, out: Path) -> Iterator[None]:
 
 @contextmanager
 def alone(out: Path) -> Iterator[int]:
-    """Hold the lock of a journal's folder; workers that inherit the descriptor hold it too.
+    """Hold the lock of a working folder; workers that inherit the descriptor hold it too.
 
     Raises
     ------
     WavecastError
-        If another ``tune``, or a worker that outlived it, holds it.
+        If another command, or a worker that outlived it, holds it.
     """
     lock = os.open(out / LOCK, os.O_CREAT | os.O_RDWR, 0o644)
     try:
@@ -93,7 +93,7 @@ def alone(out: Path) -> Iterator[int]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as held:
             raise WavecastError(
-                f"another 'wavecast tune' is at work in '{out}'; wait for it, or name another --out"
+                f"another 'wavecast' is at work in '{out}'; wait for it, or name another --out"
             ) from held
         yield lock
     finally:

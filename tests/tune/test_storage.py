@@ -135,7 +135,7 @@ def test_only_postgresql_is_shared(tmp_path: Path) -> None:
 def test_one_tune_at_a_time_works_in_a_folder_until_the_last_worker_is_gone(tmp_path: Path) -> None:
     with alone(tmp_path) as lock:
         worker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[lock])
-    with pytest.raises(WavecastError, match="another 'wavecast tune' is at work"), alone(tmp_path):
+    with pytest.raises(WavecastError, match="another 'wavecast' is at work"), alone(tmp_path):
         pass
     worker.kill()
     worker.communicate()

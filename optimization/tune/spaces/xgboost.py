@@ -52,5 +52,5 @@ def suggest_size(trial: BaseTrial, around: BoostedLearner, spec: FeatureSpec) ->
         rounds=rounds,
         eta=around.eta if rounds == around.rounds else min(max(around.eta * around.rounds / rounds, low), high),
         max_depth=trial.suggest_int("max_depth", 2, 4),
-        bags=trial.suggest_int("bags", 1, 2),
+        bags=trial.suggest_int("bags", 1, 4),
     )

@@ -1,0 +1,1 @@
+"""From bars to a published release within one time budget: tune, train, compress, gate, publish, report."""
