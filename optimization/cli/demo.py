@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -66,30 +65,23 @@ def _show(arguments: tuple[str, ...]) -> None:
 def _served(store: str) -> Iterator[tuple[str, str]]:
     """Serve the newest release on free ports; yields the REST and gRPC addresses."""
     from predictors.core.errors import NotReady
+    from predictors.core.ports import held_ports
 
-    ports = _free_ports(2)
-    arguments = ("serve", "--store", store, "--port", str(ports[0]), "--grpc-port", str(ports[1]))
-    _show(arguments)
-    with subprocess.Popen(_command(*arguments)) as server:  # noqa: S603 - our own command
-        try:
-            rest = f"http://127.0.0.1:{ports[0]}"
-            give_up = time.monotonic() + _READY_WITHIN_S
-            while not _ready(rest):
-                if server.poll() is not None or time.monotonic() > give_up:
-                    raise NotReady("the server did not become ready; its output above says why")
-                time.sleep(0.1)
-            yield rest, f"127.0.0.1:{ports[1]}"
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(timeout=30)
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    with held_ports(2) as (http_port, grpc_port):
+        arguments = ("serve", "--store", store, "--port", str(http_port), "--grpc-port", str(grpc_port))
+        _show(arguments)
+        with subprocess.Popen(_command(*arguments)) as server:  # noqa: S603 - our own command
+            try:
+                rest = f"http://127.0.0.1:{http_port}"
+                give_up = time.monotonic() + _READY_WITHIN_S
+                while not _ready(rest):
+                    if server.poll() is not None or time.monotonic() > give_up:
+                        raise NotReady("the server did not become ready; its output above says why")
+                    time.sleep(0.1)
+                yield rest, f"127.0.0.1:{grpc_port}"
+            finally:
+                server.send_signal(signal.SIGTERM)
+                server.wait(timeout=30)
 
 
 def _ready(rest: str) -> bool:

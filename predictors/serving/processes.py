@@ -7,18 +7,18 @@ import ctypes
 import http.client
 import json
 import signal
-import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from predictors.core.artifact import GOLDEN, MANIFEST, MODEL, RELEASE, ReleaseManifest
 from predictors.core.errors import WavecastError
+from predictors.core.ports import held_ports
 from predictors.serving.settings import PublicSettings, ServerSettings, ServeSettings
 from predictors.serving.tls import trust
 from predictors.store import Store, member_folder, newest_release, read_release_manifest, release_folder
@@ -44,9 +44,10 @@ def serve_processes(settings: ServeSettings, announce: Announce) -> None:
     """
     store = Store(settings.store)
     release = read_release_manifest(store, settings.release or newest_release(store))
-    with tempfile.TemporaryDirectory(prefix="wavecast-") as folder:
+    servers = 2 * (len(release.members) + 2)  # REST and gRPC of the members, the router and the wavelet
+    with tempfile.TemporaryDirectory(prefix="wavecast-") as folder, held_ports(servers) as ports:
         copies = _copy(store, release, Path(folder))
-        asyncio.run(_run(settings, release, copies, announce))
+        asyncio.run(_run(settings, release, copies, ports, announce))
 
 
 def _copy(store: Store, release: ReleaseManifest, to: Path) -> dict[str, Path]:
@@ -62,12 +63,6 @@ def _copy(store: Store, release: ReleaseManifest, to: Path) -> dict[str, Path]:
     return {name: to / name for name in sources}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
 @dataclass(slots=True)
 class _Process:
     """One process of the graph; ``error`` is the line it wrote before it died."""
@@ -75,8 +70,8 @@ class _Process:
     name: str
     module: str
     flags: dict[str, object]
-    http_port: int = field(default_factory=_free_port)
-    grpc_port: int = field(default_factory=_free_port)
+    http_port: int
+    grpc_port: int
     error: str = ""
     child: asyncio.subprocess.Process | None = None
     ended: asyncio.Task[int] | None = None
@@ -125,11 +120,15 @@ class _Process:
         return f"{self.name} stopped: {self.error or f'exit code {self.child.returncode}'}"
 
 
-def _plan(settings: ServeSettings, release: ReleaseManifest, copies: dict[str, Path]) -> list[_Process]:
+def _plan(
+    settings: ServeSettings, release: ReleaseManifest, copies: dict[str, Path], ports: list[int]
+) -> list[_Process]:
     """The processes in the order in which they depend on each other, the public one last."""
+    pairs = zip(ports[::2], ports[1::2], strict=True)
     inner = {**_flags(settings, ServerSettings), "host": _LOOPBACK, "log_level": "warning"}
     members = [
-        _Process(kind, f"predictors.members.{kind}", {**inner, "model_dir": copies[kind]}) for kind in release.members
+        _Process(kind, f"predictors.members.{kind}", {**inner, "model_dir": copies[kind]}, *next(pairs))
+        for kind in release.members
     ]
     router = _Process(
         "router",
@@ -140,7 +139,9 @@ def _plan(settings: ServeSettings, release: ReleaseManifest, copies: dict[str, P
             "min_members": settings.min_members,
             "members": ",".join(f"{member.name}={_LOOPBACK}:{member.http_port}" for member in members),
         },
+        *next(pairs),
     )
+    http_port, grpc_port = next(pairs)
     wavelet = _Process(
         "wavelet",
         "predictors.wavelet",
@@ -149,9 +150,9 @@ def _plan(settings: ServeSettings, release: ReleaseManifest, copies: dict[str, P
             "model_dir": copies["release"],
             "predictor_host": f"{_LOOPBACK}:{router.http_port}",
         },
+        settings.http_port or http_port,
+        settings.grpc_port or grpc_port,
     )
-    wavelet.http_port = settings.http_port or wavelet.http_port
-    wavelet.grpc_port = settings.grpc_port or wavelet.grpc_port
     return [*members, router, wavelet]
 
 
@@ -162,11 +163,17 @@ def _flags(settings: ServeSettings, process: type[ServerSettings]) -> dict[str, 
     return {name: json.dumps(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
-async def _run(settings: ServeSettings, release: ReleaseManifest, copies: dict[str, Path], announce: Announce) -> None:
+async def _run(
+    settings: ServeSettings,
+    release: ReleaseManifest,
+    copies: dict[str, Path],
+    ports: list[int],
+    announce: Announce,
+) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    processes = _plan(settings, release, copies)
+    processes = _plan(settings, release, copies, ports)
     public = processes[-1]
     try:
         for process in processes:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -17,6 +17,7 @@ from typing import Self
 import psutil  # type: ignore[import-untyped]  # no stubs in the environment
 
 from predictors.core.artifact import MODEL, RELEASE, ReleaseManifest
+from predictors.core.ports import held_ports
 from predictors.store import member_folder, release_folder
 
 HERE = Path(__file__).parent
@@ -38,14 +39,6 @@ class Addresses:
     grpc: str = ""
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(listener.getsockname()[1]) for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports
-
-
 class Servers:
     """Starts processes; as a context manager it stops them all in the end."""
 
@@ -54,7 +47,8 @@ class Servers:
         self._release = release
         self._mlserver = mlserver.resolve()
         self._folder = folder
-        self._ports = iter(_free_ports(64))
+        self._held = ExitStack()
+        self._ports = iter(self._held.enter_context(held_ports(64)))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._probes: dict[str, str] = {}
 
@@ -100,6 +94,7 @@ class Servers:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self._held.close()
 
     def _launch(self, name: str, probe: str, *command: str | Path, python_path: str = OURS) -> Addresses:
         """Start one; every command takes its two ports as ``{http}`` and ``{grpc}``."""

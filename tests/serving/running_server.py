@@ -95,7 +95,9 @@ def serve(store: Path | str, layout: str, log: Path, **environment: str) -> Serv
     deadline = time.monotonic() + START_S
     while "try " not in text:
         line = process.stdout.readline()
-        assert line, f"the server ended with {process.wait(5)}: {log.read_text()}"
+        if not line:
+            process.stdout.close()
+            raise AssertionError(f"the server ended with {process.wait(5)}: {log.read_text()}")
         assert time.monotonic() < deadline
         text += line
     http, grpc = re.search(r"REST +(\S+)", text), re.search(r"gRPC +(\S+)", text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ import grpc
 import httpx
 import numpy as np
 import pytest
-from graph_parts import START_S, Part
+from graph_parts import START_S, Part, free_port
 from numpy.typing import NDArray
 from running_server import Published, Served
 from small_release import SPEC
@@ -28,16 +27,10 @@ from predictors.core.artifact import MemberManifest
 from predictors.wavelet.features import compute_features
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def _process(module: str, log: Path, *flags: str) -> Iterator[Served]:
     """One process of the graph, once it is alive; afterwards it must end cleanly."""
-    http, rpc = _free_port(), _free_port()
+    http, rpc = free_port(), free_port()
     arguments = [*flags, "--http_port", str(http), "--grpc-port", str(rpc)]
     with log.open("w") as errors:
         process = subprocess.Popen([sys.executable, "-m", module, *arguments], stderr=errors, text=True)
@@ -95,7 +88,7 @@ def test_without_its_router_the_wavelet_process_is_alive_but_not_ready(
     published: Published, windows: NDArray[np.float64], tmp_path: Path
 ) -> None:
     folder = str(published.store / "releases" / published.manifest.release)
-    flags = ("--model-dir", folder, "--predictor-host", f"127.0.0.1:{_free_port()}")
+    flags = ("--model-dir", folder, "--predictor-host", f"127.0.0.1:{free_port()}")
     with _process("predictors.wavelet", tmp_path / "log", *flags) as wavelet:
         assert httpx.get(wavelet.http + "/v2/models/wavecast/ready").status_code == 503
         refused = post(wavelet, {"inputs": [tensor("bars", windows[:1])]})
@@ -123,7 +116,7 @@ def test_a_router_is_not_ready_with_a_member_of_other_features(published: Publis
     xgboost = Part(
         "predictors.members.xgboost", ("--model-dir", _artifact(published, "xgboost")), tmp_path / "xgboost.log"
     )
-    addresses = f"lstm={lstm.address},xgboost={xgboost.address},transformer=127.0.0.1:{_free_port()}"
+    addresses = f"lstm={lstm.address},xgboost={xgboost.address},transformer=127.0.0.1:{free_port()}"
     flags = ("--model-dir", str(tmp_path / "release"), "--members", addresses, "--members-wait-s", "0")
     router = Part("predictors.router", flags, tmp_path / "router.log")
     try:

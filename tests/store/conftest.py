@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,24 +15,22 @@ import pytest
 from faulty_s3 import FaultyS3
 from obstore.store import S3Store
 
+from predictors.core.ports import held_ports
+
 sys.path.append(str(Path(__file__).parents[1] / "serving"))
 from small_release import publish_release
 
 KEY, LIMITED, SECRET, BUCKET = "wavecast", "limited", "not-a-secret", "models"
 
 
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+@pytest.fixture(scope="session")
+def s3_ports() -> Iterator[list[int]]:
+    with held_ports(8) as ports:
+        yield ports
 
 
 @pytest.fixture(scope="session")
-def s3_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def s3_environment(tmp_path_factory: pytest.TempPathFactory, s3_ports: list[int]) -> Iterator[dict[str, str]]:
     """``AWS_*`` variables of a running object store with one empty bucket."""
     folder = tmp_path_factory.mktemp("seaweedfs")
     config = folder / "s3.json"
@@ -44,7 +41,7 @@ def s3_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
     config.write_text(json.dumps({"identities": [identity, limited]}))
     # gRPC ports are given too: their defaults are the port plus 10,000, which may not exist.
     roles = ("master", "volume", "filer", "s3")
-    ports = dict(zip([*roles, *(f"{role}.grpc" for role in roles)], _free_ports(8), strict=True))
+    ports = dict(zip([*roles, *(f"{role}.grpc" for role in roles)], s3_ports, strict=True))
     flags = [
         *(f"-{role}.port={ports[role]}" for role in roles),
         *(f"-{role}.port.grpc={ports[f'{role}.grpc']}" for role in roles),
