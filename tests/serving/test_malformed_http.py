@@ -140,7 +140,7 @@ def _head(headers: dict[str, str], method: str = "POST", path: str = INFER, vers
 
 
 def _exchange(served: Served, *parts: bytes, leave: bool = False) -> bytes:
-    """What the server answers to these bytes; it may answer, and close, before it has all of them.
+    """The first that the server answers to these bytes; it may answer, and close, before it has all of them.
 
     ``leave`` says with the last byte that no more will come.
     """
@@ -159,7 +159,7 @@ def _exchange(served: Served, *parts: bytes, leave: bool = False) -> bytes:
                 answer += part
                 found = re.search(rb"content-length: (\d+)\r\n(?:[^\r\n]+\r\n)*\r\n", answer)
                 if found and len(answer) >= found.end() + int(found[1]):
-                    break
+                    return answer[: found.end() + int(found[1])]
         except ConnectionResetError:
             pass
         return answer
@@ -266,7 +266,7 @@ def test_a_body_shorter_than_it_says_is_never_answered_as_whole(served: Served) 
 
 
 def test_a_body_longer_than_it_says_is_refused(served: Served) -> None:
-    """As what its first part is, or as a second request that is none."""
+    """As what its first part is; the rest is a second request that is none."""
     answer = _exchange(served, _head({**JSON, "content-length": str(len(BODY) - 1)}), BODY)
     _assert_refused(answer, 400, "")
 
