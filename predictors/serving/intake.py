@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
@@ -110,10 +111,14 @@ class Inference:
         self.trace.mark("decode")
 
     def end(self, outcome: Response | Exception | None) -> None:
-        """Count and log it: the answer, or why there is none; ``None`` if nobody waits for it any more."""
+        """Count and log it: the answer, or why there is none; ``None`` if nobody waits for it any more.
+
+        It is written down when the answer has been sent, or at least before anything else that comes is looked at.
+        """
         METRICS.in_flight -= 1
         took = time.perf_counter() - self._started
-        self._log.add(self._protocol, self._model, self.trace, took, self.request, outcome)
+        account = (self._protocol, self._model, self.trace, took, self.request, outcome)
+        asyncio.get_running_loop().call_soon(self._log.add, *account)
 
     def __enter__(self) -> Inference:
         return self

@@ -6,6 +6,7 @@ Source: Open Inference Protocol, "Inference Request JSON Object"; Triton's "Bina
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -32,6 +33,8 @@ HEADER_LENGTH = "inference-header-content-length"
 _REQUEST_KEYS = {"id", "model_name", "model_version", "parameters", "inputs", "outputs"}
 _INPUT_KEYS = {"name", "shape", "datatype", "parameters", "data"}
 _OUTPUT_KEYS = {"name", "parameters"}
+_PACKED = {"FP64": "d", "FP32": "f", "INT64": "q"}
+"""Formats of `struct`."""
 _JSON_TYPES = {str: "text", bool: "a boolean", type(None): "null", list: "a list", dict: "an object", float: "a float"}
 
 
@@ -63,6 +66,7 @@ def decode_request(
         For anything that the protocol or the model does not allow, naming it.
     """
     header, rest = _split(body, header_length)
+    only_numbers = _has_no_boolean(header)
     try:
         content = orjson.loads(header)
     except orjson.JSONDecodeError as wrong:
@@ -85,7 +89,7 @@ def decode_request(
         if ("data" in entry) == (size is not None):
             raise InvalidInput(f"tensor '{spec.name}' needs either 'data' or the parameter 'binary_data_size'")
         if size is None:
-            tensors[spec.name] = _from_json(spec, entry["data"], sizes)
+            tensors[spec.name] = _from_json(spec, entry["data"], sizes, only_numbers)
         else:
             if type(size) is not int or size < 0 or used + size > len(rest):
                 raise InvalidInput(
@@ -140,15 +144,20 @@ def encode_response(
     return (b"".join([header, *tail]), len(header)) if tail else (header, None)
 
 
-def _split(body: bytes, header_length: str | None) -> tuple[memoryview, memoryview]:
-    whole = memoryview(body)
+def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
     if header_length is None:
-        return whole, whole[:0]
+        return body, memoryview(b"")
     if not (header_length.isascii() and header_length.isdigit()) or int(header_length) > len(body):
         raise InvalidInput(
             f"header 'Inference-Header-Content-Length' is '{header_length}'; the body has {len(body)} bytes"
         )
-    return whole[: int(header_length)], whole[int(header_length) :]
+    return body[: int(header_length)], memoryview(body)[int(header_length) :]
+
+
+def _has_no_boolean(header: bytes) -> bool:
+    """Whether no data can hold ``true`` or ``false``: after the first key ``"data"``, which nothing escapes, neither has its letter."""
+    data = header.find(b'"data"')
+    return data >= 0 and b"\\" not in header and header.find(b"u", data) < 0 and header.find(b"l", data) < 0
 
 
 def _known(what: str, content: object, keys: set[str]) -> dict[str, Any]:
@@ -181,8 +190,11 @@ def _flag(what: str, parameters: Mapping[str, Scalar], name: str, default: bool)
     return value
 
 
-def _from_json(spec: TensorSpec, data: object, shape: tuple[int, ...]) -> NDArray[Any]:
-    """An array from flat or nested JSON numbers; nothing here runs Python code per element."""
+def _from_json(spec: TensorSpec, data: object, shape: tuple[int, ...], only_numbers: bool) -> NDArray[Any]:
+    """An array from flat or nested JSON numbers; nothing here runs Python code per element.
+
+    ``only_numbers`` says that no boolean is among them: the fast way takes one for 0 or 1, and refuses all else.
+    """
     if not isinstance(data, list):
         raise InvalidInput(f"tensor '{spec.name}' has data that is {_type_name(data)}; expected a list")
     flat = data
@@ -196,6 +208,11 @@ def _from_json(spec: TensorSpec, data: object, shape: tuple[int, ...]) -> NDArra
             f"tensor '{spec.name}' has {len(flat)} elements; shape {list(shape)} needs {math.prod(shape)}"
         )
     dtype = DTYPES[spec.datatype]
+    if only_numbers:
+        try:
+            return np.frombuffer(struct.pack(f"<{len(flat)}{_PACKED[spec.datatype]}", *flat), dtype).reshape(shape)
+        except (struct.error, OverflowError):
+            pass  # what is wrong is found and named below
     allowed = {int} if dtype.kind == "i" else {int, float}
     if not set(map(type, flat)) <= allowed:
         at = next(i for i, value in enumerate(flat) if type(value) not in allowed)
