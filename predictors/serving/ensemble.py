@@ -34,6 +34,8 @@ from predictors.wavelet.spec import FeatureSpec
 MODEL = "wavecast"
 _READY_TIMEOUT_S = 0.5
 """Less than the wavelet's process waits for the router's answer to the same question."""
+_FINE_US = 100_000
+"""Time left below which every microsecond is told."""
 _log = structlog.get_logger()
 
 
@@ -285,8 +287,14 @@ def ask_router_then(peer: Peer, release: str, block: FeatureBlock, deadline: flo
 
 
 def encode_message(block: FeatureBlock, timeout_s: float) -> Message:
-    """Features as a V2 request with binary tensors, and the time that is left for it."""
-    parameters: dict[str, Scalar] = {"spec": block.spec_hash, "timeout": max(1, int(1e6 * timeout_s))}
+    """Features as a V2 request with binary tensors, and the time that is left for it.
+
+    It is told in whole milliseconds if there are many, so that the header is often one that the other side knows.
+    """
+    left_us = int(1e6 * timeout_s)
+    if left_us > _FINE_US:
+        left_us -= left_us % 1000
+    parameters: dict[str, Scalar] = {"spec": block.spec_hash, "timeout": max(1, left_us)}
     return encode_request({"tabular": block.tabular, "sequence": block.sequence}, parameters)
 
 

@@ -33,6 +33,8 @@ HEADER_LENGTH = "inference-header-content-length"
 _REQUEST_KEYS = {"id", "model_name", "model_version", "parameters", "inputs", "outputs"}
 _INPUT_KEYS = {"name", "shape", "datatype", "parameters", "data"}
 _OUTPUT_KEYS = {"name", "parameters"}
+_MOST_KNOWN, _MOST_KNOWN_BYTES = 64, 4096
+"""Headers of binary requests that are remembered as read."""
 _PACKED = {"FP64": "d", "FP32": "f", "INT64": "q"}
 """Formats of `struct`."""
 _JSON_TYPES = {str: "text", bool: "a boolean", type(None): "null", list: "a list", dict: "an object", float: "a float"}
@@ -46,70 +48,106 @@ class RestRequest:
     binary: frozenset[str]
 
 
-def decode_request(
-    body: bytes, header_length: str | None, inputs: Mapping[str, TensorSpec], outputs: Sequence[TensorSpec]
-) -> RestRequest:
-    """Decode a body.
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """The JSON of a request, checked against the model; tensors are arrays already, or follow as so many bytes."""
 
-    Parameters
-    ----------
-    body
-        JSON, followed by binary tensors if ``header_length`` says so.
-    header_length
-        Value of the header ``Inference-Header-Content-Length``, if given.
-    inputs, outputs
-        Tensors of the model.
+    tensors: tuple[tuple[TensorSpec, tuple[int, ...], NDArray[Any] | int], ...]
+    parameters: Mapping[str, Scalar]
+    outputs: tuple[str, ...]
+    id: str
+    binary: frozenset[str]
 
-    Raises
-    ------
-    InvalidInput
-        For anything that the protocol or the model does not allow, naming it.
-    """
-    header, rest = _split(body, header_length)
-    only_numbers = _has_no_boolean(header)
-    try:
-        content = orjson.loads(header)
-    except orjson.JSONDecodeError as wrong:
-        raise InvalidInput(f"the body is not JSON: {wrong}") from wrong
-    _known("the request", content, _REQUEST_KEYS)
-    identifier = content.get("id", "")
-    if not isinstance(identifier, str):
-        raise InvalidInput(f"'id' is {identifier!r}; expected text")
 
-    tensors: dict[str, NDArray[Any]] = {}
-    used = 0
-    for entry in _entries(content, "inputs", _INPUT_KEYS):
-        spec = find_spec(inputs, entry.get("name"), tensors)
-        shape = entry.get("shape")
-        if not isinstance(shape, list):
-            raise InvalidInput(f"tensor '{spec.name}' has shape {shape!r}; expected a list of integers")
-        sizes = spec.check(entry.get("datatype"), shape)
-        parameters = _parameters(f"tensor '{spec.name}'", entry)
-        size = parameters.get("binary_data_size")
-        if ("data" in entry) == (size is not None):
-            raise InvalidInput(f"tensor '{spec.name}' needs either 'data' or the parameter 'binary_data_size'")
-        if size is None:
-            tensors[spec.name] = _from_json(spec, entry["data"], sizes, only_numbers)
-        else:
-            if type(size) is not int or size < 0 or used + size > len(rest):
+class RestDecoder:
+    """Decodes the requests to one model."""
+
+    def __init__(self, inputs: Mapping[str, TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+        """Of a model with these tensors."""
+        self._inputs, self._outputs = inputs, outputs
+        self._read: dict[bytes, _Header] = {}
+
+    def decode(self, body: bytes, header_length: str | None) -> RestRequest:
+        """Decode a body.
+
+        Parameters
+        ----------
+        body
+            JSON, followed by binary tensors if ``header_length`` says so.
+        header_length
+            Value of the header ``Inference-Header-Content-Length``, if given.
+
+        Raises
+        ------
+        InvalidInput
+            For anything that the protocol or the model does not allow, naming it.
+        """
+        start, rest = _split(body, header_length)
+        header = self._recall(start) if rest else self._read_header(start)
+        tensors: dict[str, NDArray[Any]] = {}
+        used = 0
+        for spec, shape, content in header.tensors:
+            if not isinstance(content, int):
+                tensors[spec.name] = content
+                continue
+            if used + content > len(rest):
                 raise InvalidInput(
-                    f"tensor '{spec.name}' has binary_data_size {size!r}; {len(rest) - used} bytes follow the JSON"
+                    f"tensor '{spec.name}' has binary_data_size {content}; {len(rest) - used} bytes follow the JSON"
                 )
-            tensors[spec.name] = spec.from_buffer(rest[used : used + size], sizes)
-            used += size
-    if used != len(rest):
-        raise InvalidInput(f"{len(rest) - used} bytes follow the last binary tensor; expected none")
-    check_complete(inputs, tensors)
+            tensors[spec.name] = spec.from_buffer(rest[used : used + content], shape)
+            used += content
+        if used != len(rest):
+            raise InvalidInput(f"{len(rest) - used} bytes follow the last binary tensor; expected none")
+        check_complete(self._inputs, tensors)
+        return RestRequest(Request(tensors, header.parameters, header.outputs, header.id), header.binary)
 
-    parameters = _parameters("the request", content)
-    requested = _entries(content, "outputs", _OUTPUT_KEYS) if "outputs" in content else []
-    names = check_outputs([entry.get("name") for entry in requested], outputs)
-    default = _flag("the request", parameters, "binary_data_output", False)
-    flags = [_flag(f"output '{e['name']}'", _parameters("an output", e), "binary_data", default) for e in requested]
-    binary = dict(zip(names, flags, strict=True)) if names else {spec.name: default for spec in outputs}
-    return RestRequest(
-        Request(tensors, parameters, names, identifier), frozenset(name for name, flag in binary.items() if flag)
-    )
+    def _recall(self, header: bytes) -> _Header:
+        """The same as `_read_header`: what goes before binary tensors is short, and often what went before others."""
+        known = self._read.get(header)
+        if known is None:
+            known = self._read_header(header)
+            if len(self._read) >= _MOST_KNOWN:
+                self._read.clear()
+            if len(header) <= _MOST_KNOWN_BYTES:
+                self._read[header] = known
+        return known
+
+    def _read_header(self, header: bytes) -> _Header:
+        try:
+            content = orjson.loads(header)
+        except orjson.JSONDecodeError as wrong:
+            raise InvalidInput(f"the body is not JSON: {wrong}") from wrong
+        _known("the request", content, _REQUEST_KEYS)
+        identifier = content.get("id", "")
+        if not isinstance(identifier, str):
+            raise InvalidInput(f"'id' is {identifier!r}; expected text")
+
+        only_numbers = _has_no_boolean(header)
+        tensors: dict[str, tuple[TensorSpec, tuple[int, ...], NDArray[Any] | int]] = {}
+        for entry in _entries(content, "inputs", _INPUT_KEYS):
+            spec = find_spec(self._inputs, entry.get("name"), tensors)
+            shape = entry.get("shape")
+            if not isinstance(shape, list):
+                raise InvalidInput(f"tensor '{spec.name}' has shape {shape!r}; expected a list of integers")
+            sizes = spec.check(entry.get("datatype"), shape)
+            size = _parameters(f"tensor '{spec.name}'", entry).get("binary_data_size")
+            if ("data" in entry) == (size is not None):
+                raise InvalidInput(f"tensor '{spec.name}' needs either 'data' or the parameter 'binary_data_size'")
+            if size is None:
+                tensors[spec.name] = spec, sizes, _from_json(spec, entry["data"], sizes, only_numbers)
+            elif type(size) is not int or size < 0:
+                raise InvalidInput(f"tensor '{spec.name}' has binary_data_size {size!r}; expected a number of bytes")
+            else:
+                tensors[spec.name] = spec, sizes, size
+
+        parameters = _parameters("the request", content)
+        requested = _entries(content, "outputs", _OUTPUT_KEYS) if "outputs" in content else []
+        names = check_outputs([entry.get("name") for entry in requested], self._outputs)
+        default = _flag("the request", parameters, "binary_data_output", False)
+        flags = [_flag(f"output '{e['name']}'", _parameters("an output", e), "binary_data", default) for e in requested]
+        binary = dict(zip(names, flags, strict=True)) if names else {spec.name: default for spec in self._outputs}
+        told = frozenset(name for name, flag in binary.items() if flag)
+        return _Header(tuple(tensors.values()), parameters, names, identifier, told)
 
 
 def encode_response(
@@ -155,7 +193,7 @@ def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
 
 
 def _has_no_boolean(header: bytes) -> bool:
-    """Whether no data can hold ``true`` or ``false``: after the first key ``"data"``, which nothing escapes, neither has its letter."""
+    """Whether no data can hold ``true`` or ``false``: no key is escaped, and no u and no l follows the first "data"."""
     data = header.find(b'"data"')
     return data >= 0 and b"\\" not in header and header.find(b"u", data) < 0 and header.find(b"l", data) < 0
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.serving.rest_codec import HEADER_LENGTH, decode_request, encode_response
+from predictors.serving.rest_codec import HEADER_LENGTH, RestDecoder, encode_response
 from predictors.serving.tensors import Response, TensorSpec
 
 INFER = "/v2/models/wavecast/infer"
@@ -136,7 +136,7 @@ def right_forecast(bars: NDArray[np.float64]) -> Response:
 
 def _right(path: str, headers: dict[str, str], body: bytes) -> Reply:
     if path == INFER:
-        bars = decode_request(body, headers.get(HEADER_LENGTH), INPUTS, OUTPUTS).request.tensors["bars"]
+        bars = RestDecoder(INPUTS, OUTPUTS).decode(body, headers.get(HEADER_LENGTH)).request.tensors["bars"]
         if (bars[..., 2] > bars[..., 1]).any():
             return Reply(400, {"error": "tensor 'bars' [0, 127] low must be <= open and close"})
         return Reply(forecast=right_forecast(bars), binary=headers["content-type"] != "application/json")
@@ -164,7 +164,7 @@ def _encode(reply: Reply, headers: dict[str, str], body: bytes) -> bytes:
     if reply.forecast is None or reply.status != 200:
         content = reply.content.encode() if isinstance(reply.content, str) else json.dumps(reply.content).encode()
     else:
-        asked = decode_request(body, headers.get(HEADER_LENGTH), INPUTS, OUTPUTS)
+        asked = RestDecoder(INPUTS, OUTPUTS).decode(body, headers.get(HEADER_LENGTH))
         content, length = encode_response(reply.forecast, OUTPUTS, asked, "wavecast", RELEASE)
         if length is not None:
             fields[HEADER_LENGTH] = str(length)

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from predictors.core.errors import WavecastError
-from predictors.serving.rest_codec import decode_request, encode_response
+from predictors.serving.rest_codec import RestDecoder, encode_response
 from predictors.serving.tensors import Response, TensorSpec, check_answer
 
 INPUTS = {
@@ -28,7 +28,7 @@ DOUBLES = arrays(np.float64, st.tuples(*[st.integers(1, 4)] * 3), elements=FINIT
 def test_json_keeps_every_bit_flat_or_nested(x: NDArray[np.float64], nested: bool) -> None:
     data = x.tolist() if nested else x.ravel().tolist()
     body = json.dumps({"inputs": [{"name": "x", "datatype": "FP64", "shape": x.shape, "data": data}]}).encode()
-    decoded = decode_request(body, None, INPUTS, OUTPUTS).request.tensors["x"]
+    decoded = RestDecoder(INPUTS, OUTPUTS).decode(body, None).request.tensors["x"]
     assert (decoded.shape, decoded.tobytes()) == (x.shape, x.tobytes())
 
 
@@ -44,7 +44,7 @@ def test_binary_and_json_outputs_mix_and_keep_every_bit(
     ]
     outputs = [{"name": name, "parameters": {"binary_data": name in binary}} for name in ("y", "z")]
     header = json.dumps({"id": "i" * (1 + k.size), "inputs": entries, "outputs": outputs}).encode()
-    asked = decode_request(header + x.tobytes() + k.tobytes(), str(len(header)), INPUTS, OUTPUTS)
+    asked = RestDecoder(INPUTS, OUTPUTS).decode(header + x.tobytes() + k.tobytes(), str(len(header)))
     assert asked.request.tensors["x"].tobytes() == x.tobytes()
     assert asked.request.tensors["k"].tobytes() == k.tobytes()
 
@@ -63,10 +63,52 @@ def test_binary_and_json_outputs_mix_and_keep_every_bit(
     assert start == len(body)
 
 
+@pytest.mark.parametrize("literal", ["true", "false", "null", '"1"', "[1]", "{}"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        '{"inputs":[{"name":"x","datatype":"FP64","shape":[1,1,2],"data":[1.5,%s]}]}',
+        '{"inputs":[{"name":"x","datatype":"FP64","shape":[1,1,2],"d\\u0061ta":[1.5,%s]}],"id":"\\"data\\""}',
+        '{"inputs":[{"data":[1.5,%s],"name":"x","datatype":"FP64","shape":[1,1,2]}]}',
+        '{"inputs":[{"name":"x","datatype":"FP64","shape":[1,1,1],"data":[1]},'
+        '{"name":"k","datatype":"INT64","shape":[1],"data":[%s]}]}',
+    ],
+)
+def test_what_is_no_number_is_refused_wherever_it_hides(form: str, literal: str) -> None:
+    with pytest.raises(WavecastError, match=r"tensor '[xk]' (element \d is|has 3 elements)"):
+        RestDecoder(INPUTS, OUTPUTS).decode((form % literal).encode(), None)
+
+
+@pytest.mark.parametrize("number", [str(10**400), str(2**53 + 1), "1e308", "-0.0", "5e-324"])
+def test_numbers_are_those_of_numpy_or_refused(number: str) -> None:
+    body = b'{"inputs":[{"name":"x","datatype":"FP64","shape":[1,1,1],"data":[%s]}]}' % number.encode()
+    decoder = RestDecoder(INPUTS, OUTPUTS)
+    if number == str(10**400):
+        with pytest.raises(WavecastError):
+            decoder.decode(body, None)
+    else:
+        expected = np.array([float(number)]).tobytes()
+        assert decoder.decode(body, None).request.tensors["x"].tobytes() == expected
+
+
+def test_a_header_that_is_known_goes_with_any_tensors_that_fit() -> None:
+    entry = {"name": "x", "datatype": "FP64", "shape": [1, 1, 2], "parameters": {"binary_data_size": 16}}
+    header = json.dumps({"inputs": [entry]}).encode()
+    decoder = RestDecoder(INPUTS, OUTPUTS)
+    for values in ([1.0, 2.0], [3.0, 4.0]):
+        decoded = decoder.decode(header + np.array(values).tobytes(), str(len(header)))
+        assert decoded.request.tensors["x"].ravel().tolist() == values
+    for size, wrong in ((8, "has binary_data_size 16; 8 bytes follow"), (24, "8 bytes follow the last binary tensor")):
+        with pytest.raises(WavecastError, match=wrong):
+            decoder.decode(header + bytes(size), str(len(header)))
+    with pytest.raises(WavecastError, match="expected a finite number"):
+        decoder.decode(header + np.array([1.0, np.nan]).tobytes(), str(len(header)))
+
+
 @given(st.binary(max_size=300), st.none() | st.text(max_size=5))
 def test_any_body_is_refused_with_an_error_of_the_tree(body: bytes, header_length: str | None) -> None:
     with pytest.raises(WavecastError):
-        decode_request(body, header_length, INPUTS, OUTPUTS)
+        RestDecoder(INPUTS, OUTPUTS).decode(body, header_length)
 
 
 _JSON = st.recursive(
@@ -81,7 +123,7 @@ _LIKELY = st.sampled_from(["x", "k", "y", "FP64", "INT64", [1], [1, 1, 1], [1, 2
 def test_any_json_is_decoded_or_refused_with_an_error_of_the_tree(entry: object, parameters: object) -> None:
     body = json.dumps({"inputs": [entry], "parameters": parameters}).encode(errors="replace")
     try:
-        decoded = decode_request(body, None, INPUTS, OUTPUTS)
+        decoded = RestDecoder(INPUTS, OUTPUTS).decode(body, None)
     except WavecastError:
         return
     assert set(decoded.request.tensors) >= {"x"}
