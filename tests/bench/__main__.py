@@ -46,6 +46,7 @@ def main(store: Path, mlserver: Path, docs: Path) -> None:
                 "member": MEMBER,
                 "rounds": comparison.measure_rounds(compared, generators, servers.cpu_s),
                 "paced": comparison.measure_paced(at, {1: forecast, 10: forecast_question(release, 10)}, generators),
+                "stages": comparison.measure_stages(at, forecast, generators),
                 "large": comparison.measure_large(at, forecast_question(release, 1000)),
             }
         results["minutes"] = round((time.monotonic() - started) / 60, 1)

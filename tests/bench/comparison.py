@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import httpx
 import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
 
 from bench.endpoints import Endpoint
 from bench.generators import Generators
@@ -39,6 +41,7 @@ LAYOUTS = ("wavecast embedded", "wavecast processes")
 
 PACED_RPS, PACED_S = 50, 20
 LARGE_REPEATS = 5
+STAGES_S = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,34 @@ def measure_paced(at: Mapping[str, Addresses], questions: Mapping[int, Question]
             sample = generators.fixed_rate(endpoint, PACED_RPS, PACED_S)
             rows.append({"server": server, "windows": windows, **asdict(sample)})
     return rows
+
+
+def measure_stages(at: Mapping[str, Addresses], question: Question, generators: Generators) -> list[Row]:
+    """Where the time of one window goes on one connection, as the server's own metrics tell it: mean ms by stage."""
+    rows = []
+    for server in LAYOUTS:
+        endpoint = endpoint_of(at, server, "json", question)
+        endpoint.check()
+        before = _accounts(at[server])
+        sample = generators.closed_loop(endpoint, 1, STAGES_S, 0.0)
+        spent = {name: value - before.get(name, 0.0) for name, value in _accounts(at[server]).items()}
+        answers = spent.pop("answers")
+        stages = {stage: 1e3 * seconds / answers for stage, seconds in spent.items()}
+        rows.append({"server": server, "mean_ms": 1e3 * STAGES_S / sample.requests, "stages_ms": stages})
+    return rows
+
+
+def _accounts(address: Addresses) -> dict[str, float]:
+    """Seconds by stage so far, and under "answers" the inferences over REST."""
+    found: dict[str, float] = {}
+    text = httpx.get(f"http://{address.http}/metrics").raise_for_status().text
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == "wavecast_stage_seconds_sum":
+                found[sample.labels["stage"]] = sample.value
+            elif sample.name == "wavecast_request_seconds_count" and sample.labels["protocol"] == "rest":
+                found["answers"] = found.get("answers", 0.0) + sample.value
+    return found
 
 
 def measure_large(at: Mapping[str, Addresses], question: Question) -> list[Row]:

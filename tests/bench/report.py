@@ -12,6 +12,7 @@ import orjson
 
 from bench.comparison import GRAPH, LARGE_REPEATS, PACED_RPS, PACED_S, SINGLE, TARGETS, paired_ratios, series
 from bench.picture import draw
+from predictors.serving.metrics import STAGES
 
 _TRANSPORTS = {"json": "REST JSON", "binary": "REST binary", "grpc": "gRPC"}
 _PACED_LIMITS_MS = {1: 10.0, 10: 20.0}
@@ -63,6 +64,12 @@ def _page(results: dict[str, Any]) -> str:
         _table(_HEADINGS, _lines(rows, GRAPH)),
         f"## One member ({results['member']}: it reads both feature blocks)",
         _table(_HEADINGS, _lines(rows, SINGLE)),
+        "## Where the time of one window goes",
+        "By the server's own metrics (`wavecast_stage_seconds`), mean ms on one connection with REST JSON. For the "
+        "processes it is the account of the first, the wavelet's: its members' stage is the router and the three "
+        "members, with two hops there and two back. Outside is HTTP, the kernel, the wait for a processor and the "
+        "load generator. Features, members and combining are the same code in every server here, FastAPI's too.",
+        _table(("Server", *STAGES, "outside", "in all"), _stage_lines(results["stages"])),
         "## How it was measured",
         _WHO.format(member=results["member"]),
         "All servers run at once, each in processes of its own on loopback, with the same ONNX models, one ONNX "
@@ -124,6 +131,12 @@ def _promise_lines(results: dict[str, Any]) -> Iterable[tuple[str, ...]]:
             bound,
             _holds(row["median_s"] < _LARGE_LIMIT_S),
         )
+
+
+def _stage_lines(rows: Sequence[dict[str, Any]]) -> Iterable[tuple[str, ...]]:
+    for row in rows:
+        known = [row["stages_ms"].get(stage, 0.0) for stage in STAGES]
+        yield row["server"], *(f"{ms:.3f}" for ms in (*known, row["mean_ms"] - sum(known), row["mean_ms"]))
 
 
 def _named(endpoint: str) -> str:
