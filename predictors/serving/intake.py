@@ -113,7 +113,7 @@ class Inference:
     def end(self, outcome: Response | Exception | None) -> None:
         """Count and log it: the answer, or why there is none; ``None`` if nobody waits for it any more.
 
-        It is written down when the answer has been sent, or at least before anything else that comes is looked at.
+        It is written down in the next turn of the event loop, when an answer that was ready has been sent.
         """
         METRICS.in_flight -= 1
         took = time.perf_counter() - self._started
