@@ -11,7 +11,8 @@ if [ -n "${E2E_CLUSTER:-}" ]; then
     # shellcheck disable=SC2154 - code is set when the trap runs
     [ -n "${E2E_KEEP:-}" ] || trap 'code=$?; "$E2E_CLUSTER" down || true; exit $code' EXIT
     trap 'exit 143' TERM INT
-    "$E2E_CLUSTER" up
+    # A cold start may lose a race with itself; a second one goes on from there.
+    "$E2E_CLUSTER" up || "$E2E_CLUSTER" up
     eval "$("$E2E_CLUSTER" env)"
     for component in "$@"; do
         echo "loading wavecast-$component:$tag"
