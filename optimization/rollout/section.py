@@ -26,7 +26,7 @@ class Section(BaseModel):
 
 def _identifier(text: str) -> str:
     if not IDENTIFIER.fullmatch(text):
-        raise ValueError(f"'{text}' is no version; write 12 hexadecimal digits, as 'wavecast store list' shows them")
+        raise ValueError(f"'{text}' is no version; write 12 hexadecimal digits, as 'wavecast store ls' shows them")
     return text
 
 

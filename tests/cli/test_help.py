@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from command_line import wavecast
+
+from predictors.cli import cli
+
+ROOT = Path(__file__).parents[2]
 
 COMMANDS = ["data", "train", "backtest", "publish", "predict", "demo", "data demo", "data check", "data import"]
 
@@ -29,6 +36,43 @@ def test_without_a_command_the_help_is_shown_and_the_exit_code_is_that_of_a_mist
     assert shown.err == asked.out
     for command in ("data", "train", "backtest", "publish", "predict", "serve", "demo"):
         assert f"\n  {command} " in asked.out
+
+
+def named() -> Iterator[tuple[str, str]]:
+    """Where messages, help, documents, the chart and the examples tell people to type what."""
+    files = [ROOT / "README.md", *(ROOT / "docs").glob("**/*.md"), *(ROOT / "manifests" / "examples").iterdir()]
+    for folder in ("predictors", "optimization", "helm"):
+        files += [one for one in (ROOT / folder).rglob("*") if one.suffix in {".py", ".tpl", ".yaml", ".txt"}]
+    for file in files:
+        text = file.read_text()
+        shown = [text] if file.suffix != ".md" else re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+        lines = [found for part in shown for found in re.findall(r"^ *wavecast ([a-z].*)", part, re.MULTILINE)]
+        for typed in lines + re.findall(r"['`]wavecast ([a-z][^'`\n]*)['`]", text):
+            yield str(file.relative_to(ROOT)), typed.partition("#")[0]
+
+
+def test_commands_and_options_that_anything_tells_people_to_type_exist() -> None:
+    wrong, seen = [], set()
+    for where, typed in named():
+        command: click.Command = cli
+        context = click.Context(cli)
+        words = typed.split()
+        while isinstance(command, click.Group) and words:
+            found = command.get_command(context, words.pop(0))
+            if found is None:
+                wrong.append(f"{where}: wavecast {typed}")
+                break
+            command = found
+        else:
+            options = {name for one in command.params for name in one.opts} | {"--help"}
+            wrong += [
+                f"{where}: wavecast {typed}: {word}"
+                for word in re.findall(r"(?<!\S)--[a-z][a-z0-9.-]*", " ".join(words))
+                if word not in options
+            ]
+            seen.add(command.name)
+    assert wrong == []
+    assert seen >= {"canary", "promote", "ls", "publish", "serve", "create"}
 
 
 def without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -30,7 +30,7 @@ BOTH: dict[str, tuple[dict[str, Any], str]] = {
     "a copy without a canary": ({"traffic": {"mirrorPercent": 5}}, "but no canary is named; write one, or 0"),
     "member without version": (
         {"releases": [{"name": STABLE, "members": {"lstm": ""}}]},
-        "'' is no version; write 12 hexadecimal digits, as 'wavecast store list' shows them",
+        "'' is no version; write 12 hexadecimal digits, as 'wavecast store ls' shows them",
     ),
     "no members": ({"releases": [{"name": STABLE, "members": {}}]}, "is empty; write the version of each member"),
     "release without a version": (

@@ -68,7 +68,7 @@
 {{- $seen := dict -}}
 {{- range $i, $release := .Values.releases -}}
 {{- if not (regexMatch "^[0-9a-f]{12}$" .name) -}}
-{{- fail (printf "releases[%d].name: '%s' is no version; write 12 hexadecimal digits, as 'wavecast store list' shows them" $i .name) -}}
+{{- fail (printf "releases[%d].name: '%s' is no version; write 12 hexadecimal digits, as 'wavecast store ls' shows them" $i .name) -}}
 {{- end -}}
 {{- if hasKey $seen .name -}}
 {{- fail (printf "releases has %s twice; name each release once" .name) -}}
@@ -79,7 +79,7 @@
 {{- end -}}
 {{- range $kind, $version := .members -}}
 {{- if not (regexMatch "^[0-9a-f]{12}$" $version) -}}
-{{- fail (printf "releases[%d].members.%s: '%s' is no version; write 12 hexadecimal digits, as 'wavecast store list' shows them" $i $kind $version) -}}
+{{- fail (printf "releases[%d].members.%s: '%s' is no version; write 12 hexadecimal digits, as 'wavecast store ls' shows them" $i $kind $version) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
