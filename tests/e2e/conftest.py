@@ -29,7 +29,7 @@ from optimization.data.write import write_bars
 KEEP = bool(os.environ.get("E2E_KEEP"))
 STATE = ROOT / ".wavecast" / "e2e"
 BARS = 900
-ORDER = ("images", "install", "canary", "degraded", "failures", "jobs", "uninstall")
+ORDER = ("images", "install", "canary", "degraded", "failures", "jobs", "uninstall", "examples")
 """Of the modules; each finds the chart as `chart` installs it, or brings it back with `Chart.settle`."""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chart import Chart, documented
+from chart import NAME, Chart, documented
 from clients import ask_with_kserve, ask_with_triton
 from cluster import NAMESPACE, ready_since
 from numpy.typing import NDArray
@@ -32,6 +32,12 @@ def test_the_first_answer_comes_soon_after_helm_install(chart: Chart) -> None:
         f"helm install --wait took {chart.timings_s['ready']:.1f} s, first answer at {chart.timings_s['answer']:.1f} s"
     )
     assert chart.timings_s["answer"] < FIRST_ANSWER_S
+
+
+def test_the_command_that_helm_install_ends_with_works(chart: Chart) -> None:
+    lines = chart.cluster.helm("get", "notes", NAME).splitlines()
+    (command,) = (line for line in lines if line.startswith("  curl "))
+    assert json.loads(chart.cluster.run("sh", "-c", command)) == {"name": "wavecast", "ready": True}
 
 
 def test_helm_test_passes(chart: Chart) -> None:
