@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,7 @@ from predictors.cli.remote import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_PAUSE_S = 1.0
 _MARKS = {"ok": "[green]ok[/]", "wrong": "[red]wrong[/]", "skipped": "[dim]skipped[/]"}
 
 
@@ -42,6 +44,7 @@ _MARKS = {"ok": "[green]ok[/]", "wrong": "[red]wrong[/]", "skipped": "[dim]skipp
 @key_option
 @ca_option
 @click.option("--timeout", type=Duration(), default="10s", show_default=True, help="Longest time for one answer.")
+@click.option("--wait", type=Duration(), help="Ask again for so long, until everything works.")
 @json_option
 def check(
     url: str,
@@ -53,6 +56,7 @@ def check(
     api_key_file: Path | None,
     ca_file: Path | None,
     timeout: float,
+    wait: float | None,
     as_json: bool,
 ) -> None:
     """Ask the server at URL for one of everything and say what is wrong; exit code 1 if anything is.
@@ -63,19 +67,24 @@ def check(
     \b
     wavecast check http://127.0.0.1:8080 --grpc 127.0.0.1:8081
     wavecast check http://127.0.0.1:8080 --store s3://models/wavecast
+    wavecast check http://127.0.0.1:8080 --wait 90s    # while it starts
     """
     from predictors.client.checks import BATCH, check_server
 
     access = access_of(api_key_file, ca_file)
-    findings = check_server(
-        url,
-        lambda bars: windows_of(data, seed, BATCH, bars),
-        access,
-        timeout,
-        grpc_url,
-        None if store_uri is None else _golden_of(store_uri),
-        release,
-    )
+    golden = None if store_uri is None else _golden_of(store_uri)
+    give_up, said = time.monotonic() + (wait or 0.0), ""
+    while True:
+        findings = check_server(
+            url, lambda bars: windows_of(data, seed, BATCH, bars), access, timeout, grpc_url, golden, release
+        )
+        first = next((one for one in findings if one.status == "wrong"), None)
+        if first is None or time.monotonic() >= give_up:
+            break
+        if first.detail != said:
+            click.echo(f"waiting: {first.name}: {first.detail}", err=True)
+            said = first.detail
+        time.sleep(_PAUSE_S)
     wrong = sum(finding.status == "wrong" for finding in findings)
     if as_json:
         click.echo(json.dumps({"url": url, "ok": wrong == 0, "checks": [asdict(finding) for finding in findings]}))

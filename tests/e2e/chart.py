@@ -47,7 +47,7 @@ class Chart:
     values: Path
     """File of the values that it was installed with."""
     timings_s: dict[str, float] = field(default_factory=dict)
-    """``ready`` and ``answer``, since `helm install` began; empty if it was there already."""
+    """When `helm install` came back, the first ``answer`` came and all was ``ready``; empty if it was there before."""
 
     host = HOST
     grpc_host = f"grpc.{HOST}"

@@ -28,10 +28,9 @@ def test_every_service_is_ready_after_helm_install(chart: Chart) -> None:
 def test_the_first_answer_comes_soon_after_helm_install(chart: Chart) -> None:
     if not chart.timings_s:
         pytest.skip("was installed by an earlier run")
-    print(
-        f"helm install --wait took {chart.timings_s['ready']:.1f} s, first answer at {chart.timings_s['answer']:.1f} s"
-    )
+    print({what: f"{took_s:.1f} s" for what, took_s in chart.timings_s.items()})
     assert chart.timings_s["answer"] < FIRST_ANSWER_S
+    assert chart.timings_s["ready"] < FIRST_ANSWER_S
 
 
 def test_the_command_that_helm_install_ends_with_works(chart: Chart) -> None:

@@ -23,6 +23,7 @@ from servers import BUCKET, ObjectStore
 from optimization.data.bars import BarSeries, bar_table
 from optimization.data.demo import demo_bars
 from optimization.data.write import write_bars
+from optimization.tune.storage import open_storage
 from optimization.tune.study import WORKER
 from predictors.core.artifact import MemberManifest
 from predictors.store import Store, member_folder
@@ -83,12 +84,13 @@ def jobs(chart: Chart, store: ObjectStore, state: Path) -> Iterator[Jobs]:
         cluster.kubectl("delete", "secret/studies", f"job/{NIGHTLY}", "--ignore-not-found")
 
 
-def test_two_pods_share_a_study_and_publish_what_passed_the_gates(jobs: Jobs, store: ObjectStore) -> None:
+def test_two_pods_share_a_study_and_publish_what_passed_the_gates(jobs: Jobs, store: ObjectStore, state: Path) -> None:
     listed = jobs.chart.cluster.get("jobs")["items"]
     (job,) = (one["metadata"]["name"] for one in listed if "-tuning-" in one["metadata"]["name"])
     members = members_of(store, jobs.made_by(job))
-    study = optuna.load_study(study_name=STUDY, storage=jobs.database.replace("postgresql:", "postgresql+psycopg:"))
-    completed = [trial for trial in study.trials if trial.state is TrialState.COMPLETE]
+    with open_storage(jobs.database, state, heartbeat_s=60) as storage:
+        trials = optuna.load_study(study_name=STUDY, storage=storage).trials
+    completed = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     assert len(completed) >= TRIALS
     assert {trial.user_attrs[WORKER].partition("@")[0] for trial in completed} == {str(n) for n in range(WORKERS)}
     assert members["xgboost"].study is not None

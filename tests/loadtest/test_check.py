@@ -208,6 +208,34 @@ def test_the_table_names_the_defect_and_the_way_out() -> None:
     assert "checks found something wrong" in ended.output
 
 
+def _ready_at_the_second_time() -> Change:
+    asked_before = False
+
+    async def change(asked: Asked, right: Reply) -> Reply:
+        nonlocal asked_before
+        if asked.path != "/v2/health/ready" or asked_before:
+            return right
+        asked_before = True
+        return Reply(503, {"error": "not ready: lstm"})
+
+    return change
+
+
+def test_a_server_that_starts_is_waited_for_and_what_is_waited_for_is_said() -> None:
+    with MisbehavingServer(_ready_at_the_second_time()) as server:
+        ended = CliRunner().invoke(check, [server.url, "--wait", "60s"])
+    assert ended.exit_code == 0, ended.output
+    assert ended.stderr == "waiting: REST ready: /v2/health/ready answered 503: not ready: lstm\n"
+    assert ended.stdout.endswith("everything works\n")
+
+
+def test_a_server_that_stays_wrong_is_given_up() -> None:
+    ended = CliRunner().invoke(check, ["http://127.0.0.1:9", "--wait", "1s"])
+    assert ended.exit_code == 1
+    assert ended.stderr.count("waiting: REST live: http://127.0.0.1:9 cannot be reached") == 1
+    assert "is the server running" in ended.stdout
+
+
 async def _only_with_the_key(asked: Asked, right: Reply) -> Reply:
     shown = asked.headers.get("authorization") == "Bearer wc_secret"
     return (
