@@ -85,8 +85,30 @@ Answers = dict[str, NDArray[np.float64]]
 """By kind, of the members that answered in time."""
 
 
-class _FanOut:
-    """One request that is with the members."""
+class FanOut:
+    """One request that is with the members.
+
+    Parameters
+    ----------
+    asks
+        How to reach each member.
+    block
+        Features of B windows.
+    shape
+        (B, H) that an answer must have.
+    deadline
+        `time.monotonic` seconds.
+    min_members
+        Fewest answers that are enough.
+    done
+        Called once with the answers by kind, or with why they are too few: `DeadlineExceeded` if there were enough, had
+        they been in time, else `NotReady`, whose message says which failed and why.
+
+    Raises
+    ------
+    DeadlineExceeded
+        If the deadline has passed already; nobody is asked, and ``done`` is not called.
+    """
 
     __slots__ = ("_asked", "_done", "_left", "_min_members", "_tally", "_timer")
 
@@ -138,45 +160,12 @@ class _FanOut:
         self._done(outcome)
 
 
-def fan_out_then(
-    asks: Mapping[str, Ask],
-    block: FeatureBlock,
-    shape: tuple[int, int],
-    deadline: float,
-    min_members: int,
-    done: Callable[[Answers | WavecastError], None],
-) -> None:
-    """As `fan_out`; ``done`` is called once with the outcome, unless this raises."""
-    _FanOut(asks, block, shape, deadline, min_members, done)
-
-
 async def fan_out(
     asks: Mapping[str, Ask], block: FeatureBlock, shape: tuple[int, int], deadline: float, min_members: int
 ) -> Answers:
-    """Answers of the members that answered in time, by kind.
-
-    Parameters
-    ----------
-    asks
-        How to reach each member.
-    block
-        Features of B windows.
-    shape
-        (B, H) that an answer must have.
-    deadline
-        `time.monotonic` seconds.
-    min_members
-        Fewest answers that are enough.
-
-    Raises
-    ------
-    DeadlineExceeded
-        If there were enough members, had they been in time.
-    NotReady
-        If too many failed; the message says which and why.
-    """
+    """The answers of a `FanOut`, waited for; what it would be told as not enough is raised."""
     concluded: asyncio.Future[Answers | WavecastError] = asyncio.get_running_loop().create_future()
-    asked = _FanOut(asks, block, shape, deadline, min_members, concluded.set_result)
+    asked = FanOut(asks, block, shape, deadline, min_members, concluded.set_result)
     try:
         outcome = await concluded
     finally:

@@ -19,7 +19,7 @@ from predictors.core.forecast import Forecast
 from predictors.members.onnx_member import OUTPUT
 from predictors.router.breaker import Breaker
 from predictors.router.combine import combine
-from predictors.router.fanout import Answers, Ask, AskNow, ask_all_now, check_answer, fan_out, fan_out_then
+from predictors.router.fanout import Answers, Ask, AskNow, FanOut, ask_all_now, check_answer, fan_out
 from predictors.serving.metrics import METRICS
 from predictors.serving.model import Done, V2Model, check_spec
 from predictors.serving.peer import Peer
@@ -81,7 +81,7 @@ class Ensemble:
             done(outcome)
 
         shape = (len(block.tabular), len(self._release.horizons))
-        fan_out_then(self._asks, block, shape, deadline, self._min_members, combined)
+        FanOut(self._asks, block, shape, deadline, self._min_members, combined)
 
     def now(self, block: FeatureBlock) -> Response:
         """The same at once, where the members are in this process and the batch is small.
