@@ -1,7 +1,8 @@
 #!/bin/sh
 # End-to-end tests on the cluster of the current kubeconfig, or, where E2E_CLUSTER is the path of a tool with the
 # commands up, env, load-image and down, on one that it brings up: run.sh REGISTRY TAG COMPONENT...
-# With E2E_KEEP set the cluster and all that the tests made stay, and are found again. E2E_ARGS goes to pytest.
+# With E2E_KEEP set the cluster and all that the tests made stay, and are found again. E2E_ARGS goes to pytest. What was
+# measured is in the output of the tests that passed.
 set -eu
 cd "$(dirname "$0")/../.."
 registry=$1 tag=$2
@@ -20,4 +21,4 @@ if [ -n "${E2E_CLUSTER:-}" ]; then
     done
 fi
 # shellcheck disable=SC2086 - several arguments are meant
-E2E_REGISTRY=$registry E2E_TAG=$tag .venv/bin/python -m pytest tests/e2e -p no:xdist --durations=0 -v ${E2E_ARGS:-}
+E2E_REGISTRY=$registry E2E_TAG=$tag .venv/bin/python -m pytest tests/e2e -p no:xdist -v -rP --durations=10 ${E2E_ARGS:-}
