@@ -153,7 +153,8 @@ class Auth(Section):
     insecure: bool = False
     """Anybody who reaches the gateway may ask."""
     test_key_secret: str = ""
-    """Secret with the key `key`: an API key for `helm test`, which is left out without one if keys are asked for."""
+    """Secret with the key `key`: an API key with which `helm install` and `helm test` ask for the golden windows;
+    without one they do not, if keys are asked for."""
 
 
 class ServiceAccount(Section):
