@@ -158,11 +158,18 @@ def status(name: str, namespace: str | None, context: str | None, as_json: bool)
     installed, where = target.installed, target.namespace
     assert installed is not None  # helm was asked
     if as_json:
-        chart = {"name": name, "namespace": where, "chart": installed.chart, "revision": installed.last}
-        problems = list(found.problems())
-        click.echo(json.dumps({**chart, "ready": found.ready, "problems": problems, **asdict(found)}))
+        about = {
+            "name": name,
+            "namespace": where,
+            "chart": installed.chart,
+            "revision": installed.last,
+            "status": installed.status,
+            "ready": found.ready,
+            "problems": list(found.problems()),
+        }
+        click.echo(json.dumps({**about, **asdict(found)}))
     else:
-        click.echo(f"{name} in namespace {where} ({installed.chart}, revision {installed.last})")
+        click.echo(f"{name} in namespace {where} ({installed.chart}, revision {installed.last} {installed.status})")
         Console(highlight=False).print(status_table(found))
         click.echo(f"artifacts from {sources(found)}")
         for problem in found.problems():

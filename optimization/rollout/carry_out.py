@@ -58,7 +58,7 @@ def carry_out(
     revisions: list[str] = []
     followed: Traffic | None = None
     while True:
-        installed = read_installed(helm)
+        installed = read_installed(helm, change=True)
         now = Rollout.of(installed.computed)
         for step in plan(now, command):
             match step:

@@ -15,12 +15,12 @@ from predictors.core.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A chart release as helm last completed it.
+    """A chart release as helm last completed it; if it never did, as helm tried it first.
 
     Attributes
     ----------
-    last
-        Number of the last revision, be it deployed or failed.
+    last, status
+        Number of the last revision, and what became of it: ``deployed``, ``failed``, ``pending-upgrade`` and so on.
     chart
         Name and version of the chart of the deployed one.
     descriptions
@@ -30,6 +30,7 @@ class Installed:
     """
 
     last: int
+    status: str
     chart: str
     descriptions: dict[int, str]
     user: dict[str, Any]
@@ -74,32 +75,35 @@ def check_gateway(cluster: Cluster, values: Mapping[str, Any]) -> None:
             raise ClusterError(f"Gateway {namespace}/{name} is not {condition['type'].lower()}: {condition['message']}")
 
 
-def read_installed(helm: Helm) -> Installed:
+def read_installed(helm: Helm, *, change: bool) -> Installed:
     """What the last completed revision holds; one that failed changed nothing that counts.
+
+    Who only looks may look at any time: also while the first revision is made, or after it failed.
 
     Raises
     ------
     NotFound
         If there is no chart release of that name.
     ClusterError
-        If a revision is being made now, or none was ever completed.
+        If ``change`` is wanted and a revision is being made now, or none was ever completed.
     """
     history = helm.history()
     last = history[-1]
-    if last.status.startswith("pending"):
+    if change and last.status.startswith("pending"):
         raise ClusterError(
             f"chart release '{helm.name}' is {last.status} at revision {last.number}: another helm is at work; "
             f"if none is, 'helm rollback {helm.name} --namespace {helm.namespace}' ends it"
         )
     done = next((one for one in reversed(history) if one.status == "deployed"), None)
-    if done is None:
+    if done is None and change:
         raise ClusterError(
             f"chart release '{helm.name}' has no completed revision (the last is {last.status}: {last.description}); "
             "repair it with 'helm upgrade' first"
         )
+    done = done or last
     user, computed = (helm.values(done.number, computed=computed) for computed in (False, True))
     made = {one.number: one.description for one in history if one.status in ("deployed", "superseded")}
-    return Installed(last.number, done.chart, made, user, computed)
+    return Installed(last.number, last.status, done.chart, made, user, computed)
 
 
 def check_chart(helm: Helm, chart: Path, installed: Installed) -> None:

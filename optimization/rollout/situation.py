@@ -97,7 +97,7 @@ def open_target(name: str, namespace: str | None, context: str | None, *, change
     namespace = namespace or context_namespace(context)
     helm, cluster = Helm(name, namespace, context), Cluster(namespace, context)
     check_cluster(cluster, (*LOOK, *CHANGE) if change else LOOK)
-    installed = read_installed(helm)
+    installed = read_installed(helm, change=change)
     if change:
         check_permissions(cluster, rules_of_chart(cluster, helm.kinds()))
         check_gateway(cluster, installed.computed)

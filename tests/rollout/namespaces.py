@@ -79,7 +79,8 @@ class Namespace:
             values["traffic"] |= {"canary": releases[1].release, "percent": percent}
         file = self.folder / "values.json"
         file.write_text(json.dumps(values))
-        self.helm("install", "wavecast", str(CHART), "--values", str(file))
+        # no controller is here that would run a hook's Job
+        self.helm("install", "wavecast", str(CHART), "--values", str(file), "--no-hooks")
 
     def values(self) -> dict[str, Any]:
         """User-supplied values of the last revision."""

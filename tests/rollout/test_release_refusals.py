@@ -131,21 +131,40 @@ def test_a_chart_of_another_version_is_not_mixed_in(installed: Namespace, tmp_pa
     assert len(installed.revisions()) == 1
 
 
-def test_a_revision_in_progress_is_waited_for_by_its_own_helm(installed: Namespace) -> None:
-    secret = f"/api/v1/namespaces/{installed.name}/secrets/sh.helm.release.v1.wavecast.v1"
-    installed.helm("upgrade", "wavecast", str(CHART), "--reuse-values")
-    secret = secret[:-1] + "2"
+def leave_revision(installed: Namespace, number: int, status: str) -> None:
+    """Write into helm's record what became of a revision."""
+    secret = f"/api/v1/namespaces/{installed.name}/secrets/sh.helm.release.v1.wavecast.v{number}"
     record = installed.server.request("GET", secret)["data"]["release"]
     content = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(record))))
-    content["info"]["status"] = "pending-upgrade"
+    content["info"]["status"] = status
     packed = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(content).encode()))).decode()
-    body = {"data": {"release": packed}, "metadata": {"labels": {"status": "pending-upgrade"}}}
+    body = {"data": {"release": packed}, "metadata": {"labels": {"status": status}}}
     installed.server.request("PATCH", secret, body, "application/merge-patch+json")
+
+
+def test_a_revision_in_progress_is_waited_for_by_its_own_helm(installed: Namespace) -> None:
+    installed.helm("upgrade", "wavecast", str(CHART), "--reuse-values")
+    leave_revision(installed, 2, "pending-upgrade")
     refused(
         installed.release("abort"),
         1,
         "is pending-upgrade at revision 2: another helm is at work; if none",
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [("pending-install", "is pending-install at revision 1"), ("failed", "has no completed revision")],
+)
+def test_a_first_revision_that_is_not_completed_can_be_looked_at_and_not_changed(
+    installed: Namespace, status: str, message: str
+) -> None:
+    leave_revision(installed, 1, status)
+    shown = installed.release("status", "--json")
+    found = json.loads(shown.out)
+    assert (shown.code, found["revision"], found["status"]) == (0, 1, status)
+    assert [one["role"] for one in found["releases"]] == ["stable"]
+    refused(installed.release("abort"), 1, message)
 
 
 MISTAKES = [
