@@ -15,7 +15,7 @@ from predictors.client import rest_wire
 from predictors.client.access import Access, grpc_address
 from predictors.client.forecast_rules import check_forecast, member_weights
 from predictors.client.sdk_import import hidden_arguments
-from predictors.core.errors import DataError, InvalidInput, WavecastError
+from predictors.core.errors import DataError, InvalidInput, NotReady, WavecastError
 from predictors.core.golden import check_golden_answer
 from predictors.core.window import HIGH, LOW
 
@@ -290,7 +290,11 @@ def _metrics(server: _Server) -> str:
 
 
 def _grpc_ready(server: _Server) -> str:
-    if not server.grpc.call("ServerLive", server.timeout_s).live:
+    try:
+        live = server.grpc.call("ServerLive", server.timeout_s).live
+    except NotReady as unreachable:  # a server that is there answers this, whatever its models do
+        raise _Defect(str(unreachable), "is the server running, is this its gRPC port, and TLS or not right?") from None
+    if not live:
         raise _Defect("the gRPC server says that it is not live")
     if not server.grpc.call("ServerReady", server.timeout_s).ready:
         raise _Defect("the gRPC server is not ready", _ADVICE[503])

@@ -101,6 +101,7 @@ def test_a_grpc_port_that_is_not_there_does_not_hide_the_rest(served: Served) ->
     wrong = {name for name, finding in findings.items() if finding["status"] == "wrong"}
     skipped = {name for name, finding in findings.items() if finding["status"] == "skipped"}
     assert (code, wrong, skipped) == (1, {"gRPC ready"}, GRPC_CHECKS - {"gRPC ready"})
+    assert "is this its gRPC port" in findings["gRPC ready"]["advice"]
 
 
 def test_a_right_server_made_by_hand_is_found_right() -> None:
