@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,6 +18,7 @@ from predictors.core.errors import InvalidInput, WavecastError
 Json = dict[str, Any]
 
 _TIMEOUT_S = (5, 30)
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 SERVING, SERVING_VERSION = "serving.kserve.io", "v1beta1"
 GATEWAY, GATEWAY_VERSION = "gateway.networking.k8s.io", "v1"
 _SERVICE_LABEL = "serving.kserve.io/inferenceservice"
@@ -27,21 +30,29 @@ class ClusterError(WavecastError):
 
 
 class Unreachable(ClusterError):
-    """The cluster does not answer; it may later."""
+    """The cluster does not answer, or is too busy to; it may later."""
+
+
+def _in_pod(context: str | None) -> bool:
+    """Whether the pod's own account is used, as kubectl and helm do where nobody names a cluster."""
+    named = context is not None or "KUBECONFIG" in os.environ or Path("~/.kube/config").expanduser().exists()
+    return not named and "KUBERNETES_SERVICE_HOST" in os.environ
 
 
 def context_namespace(context: str | None) -> str:
-    """Namespace of a kubeconfig context as kubectl and helm use it; ``default`` if it names none.
+    """Namespace of a kubeconfig context, or of the pod, as kubectl and helm use it; ``default`` if it names none.
 
     Raises
     ------
     InvalidInput
         If there is no such context.
     """
+    if _in_pod(context) and _POD_NAMESPACE.exists():
+        return _POD_NAMESPACE.read_text().strip()
     try:
         contexts, active = config.list_kube_config_contexts(os.environ.get("KUBECONFIG"))  # type: ignore[no-untyped-call]  # the library's gap
     except config.ConfigException:
-        return "default"  # no kubeconfig: `Cluster` says so, or runs in a pod
+        return "default"  # no kubeconfig: `Cluster` says so
     chosen = active if context is None else next((one for one in contexts if one["name"] == context), None)
     if chosen is None:
         names = ", ".join(sorted(one["name"] for one in contexts))
@@ -63,7 +74,7 @@ class Cluster:
         self.namespace = namespace
         settings = Configuration()
         try:
-            if "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
+            if _in_pod(context):
                 config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # and here
             else:
                 config.load_kube_config(  # type: ignore[no-untyped-call]
@@ -128,15 +139,13 @@ class Cluster:
         return list(self._json("deployments", path, labelSelector=f"{_SERVICE_LABEL}={service}")["items"])
 
     def log(self, pod: str, container: str, *, previous: bool) -> list[str]:
-        """Last lines of a container's log, of its run before this one if asked; none if there is no log yet."""
+        """Last lines of a container's log, of its run before this one if asked; none if there is no log to be had."""
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
         options = {"container": container, "previous": str(previous).lower(), "tailLines": "60"}
         try:
             text = self._ask(f"log of pod {pod}", path, None, **options)
-        except _Refused as wrong:
-            if wrong.status in (400, 404):  # waiting to start, or never ran before
-                return []
-            raise
+        except ClusterError:  # waiting to start, never ran before, or on a node that does not answer yet
+            return []
         return text.decode(errors="replace").splitlines()
 
     def _owned(self, api_version: str, plural: str, helm_name: str) -> list[Json]:
@@ -171,7 +180,10 @@ class Cluster:
             raise Unreachable(f"the cluster at {self._settings.host} does not answer: {reason}") from wrong
         if 200 <= answer.status < 300:
             return content
-        raise _Refused(answer.status, f"the cluster gives no {what}: {_message(content)} (HTTP {answer.status})")
+        said = f"the cluster gives no {what}: {_message(content)} (HTTP {answer.status})"
+        if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise Unreachable(said)
+        raise _Refused(answer.status, said)
 
 
 class _Refused(ClusterError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from difflib import unified_diff
 from typing import Any
@@ -9,9 +10,21 @@ from typing import Any
 import yaml
 
 
+class _Dumper(yaml.SafeDumper):
+    """Versions in quotes: helm's YAML takes 1234567890e1 and 018888888888 for numbers."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    version = re.fullmatch("[0-9a-f]{12}", text)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if version else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
 def as_yaml(values: Mapping[str, Any]) -> str:
     """Values as a file for ``helm --values``, keys in their order."""
-    return str(yaml.safe_dump(dict(values), sort_keys=False, default_flow_style=False))
+    return str(yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, default_flow_style=False))
 
 
 def values_diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

@@ -48,7 +48,7 @@ class Helm:
         program = os.environ.get("HELM") or "helm"
         found = shutil.which(program)
         if found is None:
-            raise NotFound(f"there is no program '{program}'; install helm 3.14 or newer, or name it in HELM")
+            raise NotFound(f"there is no program '{program}'; install helm 3.18 or newer, or name it in HELM")
         self._program = found
         self._target = ["--namespace", namespace, *([] if context is None else ["--kube-context", context])]
 
@@ -111,21 +111,26 @@ class Helm:
         return json.loads(self._run(*arguments, "--output", "json"))
 
     def _run(self, *arguments: str, stdin: str = "") -> str:
-        try:
-            ended = subprocess.run(  # noqa: S603 - the user's own helm, no shell
-                [self._program, *arguments],
-                input=stdin,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_TIMEOUT_S,
-                start_new_session=True,  # Ctrl-C is for us: a revision that has begun is finished
-            )
-        except subprocess.TimeoutExpired as late:
-            raise HelmError(f"helm {arguments[0]} did not end in {_TIMEOUT_S} s") from late
-        if ended.returncode:
-            lines = [line for line in ended.stderr.splitlines() if line.strip()]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(  # noqa: S603 - the user's own helm, no shell
+            [self._program, *arguments],
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for us
+        ) as process:
+            try:
+                out, errors = process.communicate(stdin, timeout=_TIMEOUT_S)
+            except subprocess.TimeoutExpired as late:
+                process.kill()
+                raise HelmError(f"helm {arguments[0]} did not end in {_TIMEOUT_S} s") from late
+            except KeyboardInterrupt:
+                process.communicate()  # a revision that has begun is finished
+                raise
+        if process.returncode:
+            lines = [line for line in errors.splitlines() if line.strip()]
             said = next((line for line in reversed(lines) if line.startswith("Error:")), lines[-1] if lines else "")
-            rest = ended.stderr.partition(said)[2] if said else ""
+            rest = errors.partition(said)[2] if said else ""
             raise HelmError(f"helm {arguments[0]}: {' '.join((said.removeprefix('Error: ') + rest).split())}")
-        return ended.stdout
+        return out

@@ -63,7 +63,7 @@ def rolled_back(now: Rollout, installed: Installed | None, rollout_at: Callable[
         return last[1]
     for number in sorted(installed.descriptions if installed else (), reverse=True):
         before = rollout_at(number).traffic.stable
-        if before != now.traffic.stable:
+        if before and before != now.traffic.stable:
             return before
     raise InvalidInput(
         f"helm's history knows no stable release before {now.traffic.stable}; name one: 'wavecast release rollback "
@@ -72,7 +72,7 @@ def rolled_back(now: Rollout, installed: Installed | None, rollout_at: Callable[
 
 
 def _last(installed: Installed | None) -> tuple[str, str] | None:
-    if installed is None:
+    if installed is None or not installed.descriptions:
         return None
     found = _WORDS.match(installed.descriptions[max(installed.descriptions)])
     return (found[1], found[2]) if found else None

@@ -123,8 +123,8 @@ class Traffic(Section):
     percent: Percent = 0
     """Share of the requests that the canary answers. The header x-wavecast-release picks a release whatever it is."""
     mirror_percent: Percent = 0
-    """Share of the stable release's requests that the canary gets a copy of; its answers are dropped. Less than 100
-    needs Gateway API 1.3."""
+    """Share of all requests without the header that the canary gets a copy of, its own share of them included; the
+    answers are dropped. Less than 100 needs Gateway API 1.3."""
 
 
 class Members(Section):
@@ -161,7 +161,7 @@ class ServiceAccount(Section):
     """Identity of the pods; its token is mounted nowhere."""
 
     create: bool = True
-    """Make one."""
+    """Make one. Your own must name the store's Secret under `secrets`."""
     name: str = ""
     """Its name; the chart's if empty."""
 
@@ -229,7 +229,8 @@ class Values(Section):
     model_config = ConfigDict(title="Values of the chart wavecast")
 
     name_override: str = ""
-    """First part of all names; that of the chart's release if empty. At most 28 characters."""
+    """First part of all names; that of the chart's release if empty. At most 23 characters, together with the namespace
+    at most 27, because KServe makes host names of both."""
     image: Image = Image()
     """Where the images come from."""
     store: Store = Store()

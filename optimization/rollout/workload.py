@@ -141,7 +141,7 @@ class Scheduling(Section):
     spread: tuple[str, ...] = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
     """Node labels over which the replicas of one service are spread."""
     when_unsatisfiable: Literal["ScheduleAnyway", "DoNotSchedule"] = "ScheduleAnyway"
-    """Whether a pod that cannot be spread runs all the same."""
+    """Whether a pod that cannot be spread runs all the same; DoNotSchedule needs nodes with every label of `spread`."""
     node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels that a node must have."""
     tolerations: tuple[dict[str, Any], ...] = ()

@@ -34,6 +34,7 @@ class Cluster:
         """The cluster of the current context; the namespace is that of a copy of the kubeconfig in ``folder``."""
         cluster = cls({**os.environ, "PATH": f"{_BIN}:{os.environ['PATH']}"})
         copy = folder / "kubeconfig"
+        copy.touch(mode=0o600)
         copy.write_text(cluster.run("kubectl", "config", "view", "--raw", "--minify", "--flatten"))
         cluster = cls({**cluster.environment, "KUBECONFIG": str(copy)})
         cluster.kubectl("config", "set-context", "--current", "--namespace", NAMESPACE)

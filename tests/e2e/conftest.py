@@ -47,12 +47,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def state() -> Path:
-    """Folder of what is kept between runs."""
+def state() -> Iterator[Path]:
+    """Folder of what is kept between runs, keys of the cluster among it."""
     if not KEEP:
         shutil.rmtree(STATE, ignore_errors=True)
-    STATE.mkdir(parents=True, exist_ok=True)
-    return STATE
+    STATE.parent.mkdir(exist_ok=True)
+    STATE.mkdir(mode=0o700, exist_ok=True)
+    yield STATE
+    if not KEEP:
+        shutil.rmtree(STATE)
 
 
 @pytest.fixture(scope="session")

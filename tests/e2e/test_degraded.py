@@ -44,8 +44,10 @@ def scaled_to_nothing(chart: Chart, kind: str) -> Iterator[None]:
     chart.cluster.kubectl(
         "patch", f"inferenceservice/{service_of(chart, kind)}", "--type=merge", "-p", json.dumps(patch)
     )
-    yield
-    chart.upgrade("--force-conflicts")
+    try:
+        yield
+    finally:
+        chart.upgrade("--force-conflicts")
 
 
 @contextmanager

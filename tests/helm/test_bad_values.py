@@ -75,10 +75,29 @@ def test_helm_and_the_models_refuse_the_same_and_say_what_to_write(case: str) ->
         ({"store": {"credentials": {"accessKeyId": "a"}}}, "has one of accessKeyId and secretAccessKey; write both"),
         ({"gateway": {"name": ""}}, "gateway.name is empty; write the Gateway to attach to"),
         ({"gateway": {"hostnames": []}}, "gateway.hostnames is empty; write the name"),
-        ({"gateway": {"grpcHostnames": ["wavecast.example.com"]}}, "so write another one"),
+        ({"gateway": {"grpcHostnames": ["wavecast.example.com"]}}, "so write gateway.grpcHostnames that"),
+        (
+            {"gateway": {"hostnames": ["*.example.com"]}},
+            "gRPC would be reached under grpc.example.com, and REST",
+        ),
+        ({"gateway": {"grpcHostnames": ["*.example.com"]}}, "so write gateway.grpcHostnames that"),
+        (
+            {
+                "serviceAccount": {"create": False},
+                "store": {"credentials": {"existingSecret": "", "workloadIdentity": {"a/b": "c"}}},
+            },
+            "would reach no pod; let the chart make the ServiceAccount",
+        ),
         ({"auth": {"insecure": False}}, "auth says nothing; write auth.existingSecret"),
         ({"auth": {"existingSecret": "keys"}}, "write one of them"),
-        ({"nameOverride": "forecasts-of-volatility-in-production"}, "write nameOverride with at most 28"),
+        ({"nameOverride": "forecasts-of-volatility-in-production"}, "write nameOverride with at most 23"),
+        (
+            {
+                "nameOverride": "volatility-of-all-desks",
+                "releases": [{"name": STABLE, "members": {"transformer": STABLE}}],
+            },
+            "of 67 characters, and 63 are allowed; write nameOverride with 4 less",
+        ),
         ({"router": {"autoscaling": {"enabled": True, "maxReplicas": 1}}}, "less than its replicas 2; write more"),
         ({"tuning": {"enabled": True, "storageSecret": "db"}}, "tuning.data is empty; write the URI of the bars"),
         ({"tuning": {"enabled": True, "data": "s3://b/c"}}, "tuning.storageSecret is empty; write a Secret"),

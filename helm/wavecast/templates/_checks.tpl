@@ -14,8 +14,22 @@
 
 {{- define "wavecast.checkNames" -}}
 {{- $name := include "wavecast.fullname" . -}}
-{{- if not (regexMatch "^[a-z]([-a-z0-9]{0,26}[a-z0-9])?$" $name) -}}
-{{- fail (printf "'%s' is no name for InferenceServices; write nameOverride with at most 28 lower-case letters, digits and dashes, a letter first" $name) -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]{0,21}[a-z0-9])?$" $name) -}}
+{{- fail (printf "'%s' is no name for InferenceServices; write nameOverride with at most 23 lower-case letters, digits and dashes, a letter first" $name) -}}
+{{- end -}}
+{{- /* KServe makes a host name of every component, whoever needs it: <service>-<component>-<namespace>. */ -}}
+{{- $components := list -}}
+{{- range .Values.releases -}}
+{{- $components = append $components (include "wavecast.backend" (list $ .name)) -}}
+{{- range $kind, $version := .members -}}
+{{- $components = append $components (printf "%s-predictor" (include "wavecast.member" (list $ $kind $version))) -}}
+{{- end -}}
+{{- end -}}
+{{- range $components -}}
+{{- $host := printf "%s-%s" . $.Release.Namespace -}}
+{{- if gt (len $host) 63 -}}
+{{- fail (printf "KServe would make the host name '%s' of %d characters, and 63 are allowed; write nameOverride with %d less than '%s', or take a namespace with a shorter name" $host (len $host) (sub (len $host) 63) $name) -}}
+{{- end -}}
 {{- end -}}
 {{- if eq .Values.image.tag "latest" -}}
 {{- fail "image.tag: 'latest' moves, so a rollback would not bring the old image back; write a version" -}}
@@ -42,6 +56,9 @@
 {{- end -}}
 {{- if not $given -}}
 {{- fail (printf "store.credentials is empty, and %s needs some; write existingSecret (a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), workloadIdentity, or accessKeyId and secretAccessKey" .uri) -}}
+{{- end -}}
+{{- if and (not $.Values.serviceAccount.create) (or .credentials.accessKeyId .credentials.workloadIdentity) -}}
+{{- fail "serviceAccount.create is false, so accessKeyId and workloadIdentity of store.credentials would reach no pod; let the chart make the ServiceAccount, or write existingSecret and name it under secrets of your own" -}}
 {{- end -}}
 {{- if gt (int $given) 1 -}}
 {{- fail "store.credentials has more than one of existingSecret, accessKeyId and workloadIdentity; write one" -}}
@@ -107,6 +124,12 @@
 {{- fail (printf "traffic.%s is %s, which is not in releases; add it there with its members" $role $name) -}}
 {{- end -}}
 {{- end -}}
+{{- if and .stable $.Release.IsUpgrade -}}
+{{- $runs := lookup "serving.kserve.io/v1beta1" "InferenceService" $.Release.Namespace (include "wavecast.release" (list $ .stable)) -}}
+{{- if and $runs (ne (hasKey $runs.spec "transformer") (eq $.Values.placement "transformer")) -}}
+{{- fail (printf "placement: %s answers, and '%s' would replace all of its pods at once, so nobody would; install the other placement under another name, and move the clients" .stable $.Values.placement) -}}
+{{- end -}}
+{{- end -}}
 {{- if and .canary (eq .canary .stable) -}}
 {{- fail (printf "traffic.canary is the stable release %s; write another one, or nothing" .stable) -}}
 {{- end -}}
@@ -120,9 +143,13 @@
 {{- if not .Values.gateway.hostnames -}}
 {{- fail "gateway.hostnames is empty; write the name under which forecasts are reached, for example [wavecast.example.com]" -}}
 {{- end -}}
-{{- range .Values.gateway.grpcHostnames -}}
-{{- if has . $.Values.gateway.hostnames -}}
-{{- fail (printf "gateway.grpcHostnames has %s, which is a hostname of REST; the Gateway API lets only one of the two have it, so write another one" .) -}}
+{{- range $grpc := include "wavecast.grpcHostnames" . | fromJsonArray -}}
+{{- range $rest := $.Values.gateway.hostnames -}}
+{{- $under := and (hasPrefix "*." $rest) (hasSuffix (trimPrefix "*" $rest) $grpc) -}}
+{{- $over := and (hasPrefix "*." $grpc) (hasSuffix (trimPrefix "*" $grpc) $rest) -}}
+{{- if or (eq $grpc $rest) $under $over -}}
+{{- fail (printf "gRPC would be reached under %s, and REST under %s; the Gateway API lets only one of the two have a name, so write gateway.grpcHostnames that no name of gateway.hostnames covers" $grpc $rest) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if and (not .Values.auth.existingSecret) (not .Values.auth.insecure) -}}

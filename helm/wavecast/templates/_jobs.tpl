@@ -14,14 +14,13 @@
 {{- end }}
 {{- end -}}
 
-{{/* (list $ values script env): pod template of a job whose script is in `sh` */}}
-{{- define "wavecast.jobPod" -}}
+{{/* (list $ role): labels of a job's pod, and its fields but for containers and volumes */}}
+{{- define "wavecast.jobPodHead" -}}
 {{- $ := index . 0 -}}
-{{- $job := index . 1 -}}
 metadata:
   labels:
     {{- include "wavecast.selector" $ | nindent 4 }}
-    wavecast.dev/role: job
+    wavecast.dev/role: {{ index . 1 }}
 spec:
   restartPolicy: Never
   serviceAccountName: {{ include "wavecast.serviceAccount" $ }}
@@ -43,6 +42,13 @@ spec:
   tolerations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+{{- end -}}
+
+{{/* (list $ values script env): pod template of a job whose script is in `sh` */}}
+{{- define "wavecast.jobPod" -}}
+{{- $ := index . 0 -}}
+{{- $job := index . 1 }}
+{{- include "wavecast.jobPodHead" (list $ "job") }}
   containers:
     - name: job
       image: {{ include "wavecast.image" (list $ "optimization") }}
@@ -57,7 +63,7 @@ spec:
         - {name: DATA, value: {{ $job.data | quote }}}
         - {name: PROXY, value: {{ $job.proxy }}}
         - {name: BARS_PER_YEAR, value: {{ $job.barsPerYear | quote }}}
-        - {name: SEED, value: {{ $job.seed | quote }}}
+        - {name: SEED, value: {{ int64 $job.seed | quote }}}
         - {name: WAVECAST_STORE, value: {{ $.Values.store.uri | quote }}}
         {{- include "wavecast.storeEnv" (list $ $job.credentialsSecret) | nindent 8 }}
         {{- with index . 3 }}

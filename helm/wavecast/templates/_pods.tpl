@@ -107,6 +107,7 @@ topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: {{ . }}
     whenUnsatisfiable: {{ $.Values.scheduling.whenUnsatisfiable }}
+    matchLabelKeys: [pod-template-hash]
     labelSelector:
       matchLabels:
         {{- include "wavecast.podSelector" $args | nindent 8 }}
